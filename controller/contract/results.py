@@ -1,0 +1,125 @@
+"""The files a build leaves: a result for each phase, and the outcome of the whole.
+
+Where: `PHASE_RESULT` and `PHASE_LOG` below Nomad's shared allocation directory, `OUTCOME` in the
+`finish` task's own `local/`, where no earlier task can plant one. Whoever reads them must treat
+them as untrusted: `parse_phase_result` and `parse_outcome` check sizes, shapes and owners and raise
+ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from controller.contract.reasons import REASONS
+
+SCHEMA = 1
+PHASES = ("build", "test", "publish")
+DIRECTORY = "data/nbs"  # below the shared allocation directory (NOMAD_ALLOC_DIR)
+OUTCOME_FILE = "outcome.json"  # below the finish task's NOMAD_TASK_DIR
+MAX_RESULT_BYTES = 1 << 20
+
+PHASE_STATUSES = ("succeeded", "failed", "skipped", "killed")
+OUTCOME_STATUSES = ("SUCCEEDED", "FAILED", "KILLED")
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
+
+
+def phase_result_path(phase: str) -> str:
+    """Where a phase's result lies, below the shared allocation directory."""
+    return f"{DIRECTORY}/{phase}.json"
+
+
+def phase_log_path(phase: str) -> str:
+    """Where a phase's log lies, below the shared allocation directory."""
+    return f"{DIRECTORY}/logs/{phase}.log"
+
+
+def failure(
+    phase: str,
+    reason: str,
+    message: str,
+    *,
+    step: str | None = None,
+    dockerfile_line: int | None = None,
+    command: str | None = None,
+    exit_code: int | None = None,
+    log_tail: list[str] | None = None,
+    hint: str | None = None,
+) -> dict[str, Any]:
+    """A failure as callers see it. `reason` must be one of `reasons.REASONS` (KeyError if not)."""
+    known = REASONS[reason]
+    return {
+        "phase": phase,
+        "reason": reason,
+        "message": message,
+        "step": step,
+        "dockerfile_line": dockerfile_line,
+        "command": command,
+        "exit_code": exit_code,
+        "log_tail": log_tail or [],
+        "hint": hint or known.hint,
+        "retryable": known.retryable,
+        "fix_owner": known.fix_owner,
+    }
+
+
+def parse_phase_result(raw: bytes, *, phase: str, alloc_id: str) -> dict[str, Any]:
+    """Read a phase's result. Raises ValueError where it is not one of this phase and allocation."""
+    result = _document(raw, alloc_id)
+    if result.get("phase") != phase:
+        raise ValueError(f"the result is of phase {result.get('phase')!r}, not {phase}")
+    if result.get("status") not in PHASE_STATUSES:
+        raise ValueError(f"unknown status {result.get('status')!r}")
+    _check_failure(result.get("failure"), needed=result["status"] == "failed")
+    _check(result, "commit", COMMIT)
+    _check(result, "image_id", DIGEST)
+    _check(result, "digest", DIGEST)
+    return result
+
+
+def parse_outcome(raw: bytes, *, alloc_id: str) -> dict[str, Any]:
+    """Read an outcome. Raises ValueError where it is not one of this allocation."""
+    outcome = _document(raw, alloc_id)
+    if outcome.get("status") not in OUTCOME_STATUSES:
+        raise ValueError(f"unknown status {outcome.get('status')!r}")
+    _check_failure(outcome.get("failure"), needed=outcome["status"] != "SUCCEEDED")
+    _check(outcome, "commit", COMMIT)
+    _check(outcome, "digest", DIGEST)
+    if not isinstance(outcome.get("phases"), dict):
+        raise ValueError("phases is missing")
+    return outcome
+
+
+def _document(raw: bytes, alloc_id: str) -> dict[str, Any]:
+    if len(raw) > MAX_RESULT_BYTES:
+        raise ValueError(f"larger than {MAX_RESULT_BYTES} bytes")
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    if document.get("schema") != SCHEMA:
+        raise ValueError(f"schema {document.get('schema')!r} is not {SCHEMA}")
+    if document.get("alloc_id") != alloc_id:
+        raise ValueError("it belongs to another allocation")
+    return document
+
+
+def _check(document: Mapping[str, Any], field: str, pattern: re.Pattern[str]) -> None:
+    value = document.get(field)
+    if value is not None and not (isinstance(value, str) and pattern.match(value)):
+        raise ValueError(f"{field} is malformed")
+
+
+def _check_failure(value: object, *, needed: bool) -> None:
+    if value is None and not needed:
+        return
+    if not isinstance(value, dict) or value.get("reason") not in REASONS:
+        raise ValueError("failure has no known reason")
+    if not isinstance(value.get("message"), str) or not value["message"]:
+        raise ValueError("failure has no message")
