@@ -1,0 +1,20 @@
+Nomad Build Service is registered in namespace [[ var "namespace" . ]].
+
+Wait for it:       nomad job status [[ var "name_prefix" . ]]nomad-build-service
+Find it:           the Consul service [[ var "name_prefix" . ]]nomad-build-service (http), or
+                   nomad service info does not list it: it is registered in Consul
+Is it ready:       curl http://ADDRESS:PORT/ready
+Submit a build:    curl -H 'Content-Type: application/json' -d @build.json http://ADDRESS:PORT/mcp/submitJob
+                   or, with no controller at all:
+                   nomad job dispatch -meta pack.deployment_name= [[ var "name_prefix" . ]]image-build build.json
+                   (without that -meta, the next nomad-pack run stops the build)
+[[- if not (var "vault_addr" .) ]]
+
+vault_addr is empty: builds can use no Git, pull or registry credential. Set it, and create the
+roles [[ var "vault_role_prefix" . ]]-build, [[ var "vault_role_prefix" . ]]-publish and [[ var "vault_role_prefix" . ]]-controller (scripts/setup-vault).
+[[- end ]]
+[[- if eq (var "driver" .) "raw_exec" ]]
+
+Driver raw_exec: every build node needs scripts/node-setup once; it installs Buildah and the runner in
+[[ var "node_prefix" . ]] and prepares user [[ var "task_user" . | default "(the agent's)" ]].
+[[- end ]]

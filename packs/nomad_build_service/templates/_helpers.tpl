@@ -1,0 +1,221 @@
+[[- /* Every rendered job checks the values that types alone cannot. */ -]]
+[[- define "checks" -]]
+[[- if not (has (var "driver" .) (list "docker" "raw_exec")) ]][[ fail (printf "variable driver must be docker or raw_exec, not %q" (var "driver" .)) ]][[ end -]]
+[[- if not (regexMatch "^[A-Za-z0-9-]*$" (var "name_prefix" .)) ]][[ fail (printf "variable name_prefix may hold letters, digits and dashes only, not %q" (var "name_prefix" .)) ]][[ end -]]
+[[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
+[[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
+[[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]
+[[- range $cidr := var "build_network_allow" . ]][[ if not (regexMatch "^[0-9.]+/[0-9]+$" $cidr) ]][[ fail (printf "variable build_network_allow has %q, which is no IPv4 range such as 10.1.0.0/16" $cidr) ]][[ end ]][[ end -]]
+[[- end -]]
+
+[[- define "placement" ]]
+  namespace   = [[ var "namespace" . | quote ]]
+  datacenters = [[ var "datacenters" . | toStringList ]]
+[[- if var "region" . ]]
+  region      = [[ var "region" . | quote ]]
+[[- end ]]
+[[- end -]]
+
+[[- /* A task of the runner. Arguments: root context, phase name. */ -]]
+[[- define "runner_driver" ]]
+[[- $ := index . 0 ]]
+      driver = [[ var "driver" $ | quote ]]
+[[- if and (eq (var "driver" $) "raw_exec") (var "task_user" $) ]]
+      user   = [[ var "task_user" $ | quote ]]
+[[- end ]]
+
+      config {
+[[- if eq (var "driver" $) "docker" ]]
+        image        = [[ var "image" $ | quote ]]
+        command      = "nbs-task"
+        args         = ["[[ index . 1 ]]"]
+        cap_drop     = ["all"]
+        cap_add      = ["setuid", "setgid"]
+        security_opt = ["seccomp=[[ var "seccomp_profile" $ ]]"]
+        volumes      = ["[[ var "storage_dir" $ ]]:[[ var "storage_dir" $ ]]"]
+        devices      = [{ host_path = "/dev/net/tun", container_path = "/dev/net/tun" }]
+[[- else ]]
+        command = "[[ var "node_prefix" $ ]]/bin/nbs-task"
+        args    = ["[[ index . 1 ]]"]
+[[- end ]]
+      }
+[[- end -]]
+
+[[- define "runner_env" ]]
+      env {
+        NBS_DRIVER                = [[ var "driver" . | quote ]]
+        NBS_STORAGE_DIR           = [[ var "storage_dir" . | quote ]]
+        NBS_BUILDAH               = "[[ if eq (var "driver" .) "raw_exec" ]][[ var "node_prefix" . ]]/bin/[[ end ]]buildah"
+        NBS_VAULT_ADDR            = [[ var "vault_addr" . | quote ]]
+        NBS_VAULT_AUTH_MOUNT      = [[ var "vault_auth_mount" . | quote ]]
+        NBS_VAULT_KV_MOUNT        = [[ var "vault_kv_mount" . | quote ]]
+        NBS_PULL_CREDENTIALS_PATH = [[ var "pull_credentials_path" . | quote ]]
+        NBS_INSECURE_REGISTRIES   = "[[ join "," (var "insecure_registries" .) ]]"
+        NBS_GIT_PROTOCOLS         = "[[ join "," (var "git_protocols" .) ]]"
+        NBS_GIT_KNOWN_HOSTS       = [[ var "git_known_hosts" . | quote ]]
+        NBS_BUILD_NETWORK_ALLOW   = "[[ join "," (var "build_network_allow" .) ]]"
+        NBS_BUILD_TIMEOUT         = "[[ var "build_timeout" . | int ]]"
+        NBS_TEST_TIMEOUT          = "[[ var "test_timeout" . | int ]]"
+        NBS_LOG_MAX_BYTES         = "[[ mul (var "log_max_mb" . | int) 1048576 ]]"
+        NBS_CACHE_BUDGET_MB       = "[[ var "cache_budget_mb" . | int ]]"
+[[- end -]]
+
+[[- define "vault_identity" ]]
+      identity {
+        name = "vault"
+        aud  = ["vault.io"]
+        file = true
+        ttl  = [[ var "vault_identity_ttl" . | quote ]]
+      }
+[[- end -]]
+
+[[- /* A failed phase is a result and never tried again; a lost node means a new allocation. */ -]]
+[[- define "at_most_once" ]]
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+[[- end -]]
+
+[[- /* One build class. Arguments: root context, class name. */ -]]
+[[- define "image_build" ]]
+[[- $ := index . 0 ]]
+[[- $name := index . 1 ]]
+[[- $class := index (var "build_classes" $) $name ]]
+[[- template "checks" $ ]]
+job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]][[ end ]]" {
+[[- template "placement" $ ]]
+  node_pool   = [[ $class.node_pool | default (var "node_pool" $) | quote ]]
+  type        = "batch"
+
+  parameterized {
+    payload = "optional"
+    # For quick use by hand; the API sends the payload only, because Nomad expands $ { } in meta.
+    # A dispatch that sets pack.deployment_name to nothing outlives `nomad-pack run`.
+    meta_optional = ["repo_url", "git_ref", "registry_url", "image_name", "pack.deployment_name"]
+  }
+[[- range $class.constraints ]]
+
+  constraint {
+    attribute = [[ .attribute | quote ]]
+    operator  = [[ .operator | quote ]]
+    value     = [[ .value | quote ]]
+  }
+[[- end ]]
+[[- if $class.arch ]]
+
+  constraint {
+    attribute = "${attr.cpu.arch}"
+    value     = [[ $class.arch | quote ]]
+  }
+[[- end ]]
+
+  group "build" {
+[[- template "at_most_once" ]]
+
+    ephemeral_disk {
+      size = [[ $class.disk | int ]]
+    }
+
+    # Fetches the ref and builds. Reads the Git and the pull credential, nothing else.
+    task "build" {
+      lifecycle {
+        hook = "prestart"
+      }
+[[ template "runner_driver" (list $ "build") ]]
+
+      dispatch_payload {
+        file = "request.json"
+      }
+[[ template "vault_identity" $ ]]
+[[ template "runner_env" $ ]]
+        NBS_VAULT_ROLE            = "[[ var "vault_role_prefix" $ ]]-build"
+      }
+
+      resources {
+        cpu    = [[ $class.cpu | int ]]
+        memory = [[ $class.memory | int ]]
+[[- if $class.memory_max ]]
+        memory_max = [[ $class.memory_max | int ]]
+[[- end ]]
+      }
+
+      kill_timeout = "20s"
+    }
+
+    # Waits for the build's result and tests the image. Reads no credential.
+    task "test" {
+      lifecycle {
+        hook = "prestart"
+      }
+[[ template "runner_driver" (list $ "test") ]]
+
+      dispatch_payload {
+        file = "request.json"
+      }
+[[ template "runner_env" $ ]]
+      }
+
+      resources {
+        cpu    = [[ div ($class.cpu | int) 2 ]]
+        memory = [[ div ($class.memory | int) 2 ]]
+[[- if $class.memory_max ]]
+        memory_max = [[ $class.memory_max | int ]]
+[[- end ]]
+      }
+
+      kill_timeout = "20s"
+    }
+
+    # Nomad starts it when build and test have succeeded. Reads the registry credential.
+    task "publish" {
+[[ template "runner_driver" (list $ "publish") ]]
+
+      dispatch_payload {
+        file = "request.json"
+      }
+[[ template "vault_identity" $ ]]
+[[ template "runner_env" $ ]]
+        NBS_VAULT_ROLE            = "[[ var "vault_role_prefix" $ ]]-publish"
+      }
+
+      resources {
+        cpu    = [[ div ($class.cpu | int) 2 ]]
+        memory = 256
+      }
+
+      kill_timeout = "20s"
+    }
+
+    # Runs last, after success, failure and kill. No vault or template block: it must never block.
+    task "finish" {
+      lifecycle {
+        hook = "poststop"
+      }
+[[ template "runner_driver" (list $ "finish") ]]
+
+      dispatch_payload {
+        file = "request.json"
+      }
+[[ template "runner_env" $ ]]
+      }
+
+      resources {
+        cpu    = 100
+        memory = 128
+      }
+    }
+  }
+}
+[[- end -]]
+
+[[- /* The n-th class beside default, by name. Arguments: root context, n from 0. */ -]]
+[[- define "further_class" ]]
+[[- $names := without (keys (var "build_classes" (index . 0)) | sortAlpha) "default" ]]
+[[- if lt (index . 1) (len $names) ]][[ template "image_build" (list (index . 0) (index $names (index . 1))) ]][[ end ]]
+[[- end -]]

@@ -1,0 +1,1 @@
+[[ template "image_build" (list . "default") ]]

@@ -1,0 +1,1 @@
+[[ template "further_class" (list . 5) ]]

@@ -1,0 +1,117 @@
+[[ template "checks" . ]]
+[[- /* What the controller chooses a class by; constraints are the scheduler's business. */ -]]
+[[- $classes := dict ]]
+[[- range $name, $class := var "build_classes" . ]][[ $_ := set $classes $name (omit $class "constraints") ]][[ end ]]
+job "[[ var "name_prefix" . ]]nomad-build-service" {
+[[- template "placement" . ]]
+  node_pool   = [[ var "node_pool" . | quote ]]
+  type        = "service"
+
+  update {
+    max_parallel     = 1
+    min_healthy_time = "3s"
+    healthy_deadline = "2m"
+    auto_revert      = true
+  }
+
+  group "controller" {
+    count = [[ var "controller_count" . | int ]]
+
+    network {
+      port "http" {
+[[- if var "http_port" . ]]
+        static = [[ var "http_port" . | int ]]
+[[- end ]]
+      }
+
+      port "metrics" {}
+    }
+
+    service {
+      name     = "[[ var "name_prefix" . ]]nomad-build-service"
+      port     = "http"
+      provider = "consul"
+      tags     = [[ var "consul_service_tags" . | toStringList ]]
+
+      check {
+        name     = "ready"
+        type     = "http"
+        path     = "/ready"
+        interval = "5s"
+        timeout  = "2s"
+      }
+    }
+
+    service {
+      name     = "[[ var "name_prefix" . ]]nomad-build-service-metrics"
+      port     = "metrics"
+      provider = "consul"
+
+      check {
+        name     = "metrics"
+        type     = "http"
+        path     = "/metrics"
+        interval = "15s"
+        timeout  = "5s"
+      }
+    }
+
+    restart {
+      attempts = 3
+      interval = "2m"
+      delay    = "2s"
+      mode     = "delay"
+    }
+
+    task "controller" {
+      driver = [[ var "driver" . | quote ]]
+[[- if and (eq (var "driver" .) "raw_exec") (var "controller_user" .) ]]
+      user   = [[ var "controller_user" . | quote ]]
+[[- end ]]
+
+      config {
+[[- if eq (var "driver" .) "docker" ]]
+        image   = [[ var "image" . | quote ]]
+        command = "nbs"
+        args    = ["serve"]
+        ports   = ["http", "metrics"]
+[[- else ]]
+        command = "[[ var "node_prefix" . ]]/bin/nbs"
+        args    = ["serve"]
+[[- end ]]
+      }
+
+      # For Nomad's own API: the token that Nomad makes for this workload.
+      identity {
+        env  = true
+        file = true
+      }
+[[ template "vault_identity" . ]]
+
+      env {
+        NBS_BIND             = "[[ if eq (var "driver" .) "docker" ]]0.0.0.0[[ else ]]${NOMAD_IP_http}[[ end ]]"
+        NBS_PORT             = "${NOMAD_PORT_http}"
+        NBS_METRICS_PORT     = "${NOMAD_PORT_metrics}"
+        NBS_NAMESPACE        = [[ var "namespace" . | quote ]]
+        NBS_NAME_PREFIX      = [[ var "name_prefix" . | quote ]]
+        NBS_BUILD_CLASSES    = [[ $classes | toJson | quote ]]
+        NBS_VAULT_AUTH_MOUNT = [[ var "vault_auth_mount" . | quote ]]
+        NBS_VAULT_KV_MOUNT   = [[ var "vault_kv_mount" . | quote ]]
+        NBS_VAULT_ROLE       = "[[ var "vault_role_prefix" . ]]-controller"
+        NBS_VAULT_JWT_FILE   = "${NOMAD_SECRETS_DIR}/nomad_vault.jwt"
+        VAULT_ADDR           = [[ var "vault_addr" . | quote ]]
+        CONSUL_HTTP_ADDR     = [[ var "consul_addr" . | quote ]]
+[[- if var "nomad_addr" . ]]
+        NOMAD_ADDR           = [[ var "nomad_addr" . | quote ]]
+[[- end ]]
+      }
+
+      resources {
+        cpu    = [[ var "controller_cpu" . | int ]]
+        memory = [[ var "controller_memory" . | int ]]
+      }
+
+      kill_timeout = "10s"
+    }
+  }
+}

@@ -1,0 +1,239 @@
+# Placement and names
+
+variable "namespace" {
+  description = "Nomad namespace of all jobs. One deployment is one trust domain: who may dispatch here may use what its Vault roles can read."
+  type        = string
+  default     = "default"
+}
+
+variable "region" {
+  description = "Nomad region; empty for the agent's own."
+  type        = string
+  default     = ""
+}
+
+variable "datacenters" {
+  description = "Datacenters that the jobs may be placed in."
+  type        = list(string)
+  default     = ["*"]
+}
+
+variable "node_pool" {
+  description = "Node pool of the controller and of build classes that name none."
+  type        = string
+  default     = "default"
+}
+
+variable "name_prefix" {
+  description = "Put before every job and service name, so that two deployments can live in one namespace. Letters, digits and dashes."
+  type        = string
+  default     = ""
+}
+
+# How tasks run
+
+variable "driver" {
+  description = "Task driver: docker (image `image`) or raw_exec (dedicated build nodes prepared with scripts/node-setup)."
+  type        = string
+  default     = "docker"
+}
+
+variable "image" {
+  description = "Driver docker: the image with controller, runner, Buildah and Git (nomad/Dockerfile)."
+  type        = string
+  default     = "nomad-build-service:latest"
+}
+
+variable "seccomp_profile" {
+  description = "Driver docker: path of the seccomp profile on the build nodes (nomad/seccomp.json); Nomad's client agent reads it."
+  type        = string
+  default     = "/opt/nomad-build-service/seccomp.json"
+}
+
+variable "node_prefix" {
+  description = "Driver raw_exec: where scripts/node-setup installed runner and Buildah on the nodes."
+  type        = string
+  default     = "/opt/nomad-build-service"
+}
+
+variable "task_user" {
+  description = "User of the build tasks; it needs a range of subordinate ids. Empty: the user of Nomad's agent."
+  type        = string
+  default     = "build"
+}
+
+variable "controller_user" {
+  description = "User of the controller. Empty: the user of Nomad's agent."
+  type        = string
+  default     = "build"
+}
+
+variable "storage_dir" {
+  description = "Directory on every build node for layers and caches; owned by task_user, on a file system that overlayfs accepts (ext4, xfs), not on overlay."
+  type        = string
+  default     = "/var/lib/nomad-build-service/storage"
+}
+
+# Servers
+
+variable "nomad_addr" {
+  description = "Address of Nomad's HTTP API for the controller. Empty: the task API socket that Nomad gives it."
+  type        = string
+  default     = ""
+}
+
+variable "consul_addr" {
+  description = "Address of Consul's HTTP API for the controller (settings and history)."
+  type        = string
+  default     = "http://127.0.0.1:8500"
+}
+
+variable "vault_addr" {
+  description = "Address of Vault for build tasks and controller. Empty: no credentials can be used."
+  type        = string
+  default     = ""
+}
+
+variable "vault_auth_mount" {
+  description = "Mount of Vault's JWT auth method that trusts Nomad's workload identities."
+  type        = string
+  default     = "jwt-nomad"
+}
+
+variable "vault_role_prefix" {
+  description = "Vault roles are this with -build, -publish and -controller behind it (nomad/vault/)."
+  type        = string
+  default     = "nbs"
+}
+
+variable "vault_kv_mount" {
+  description = "Mount of the KV version 2 secrets engine that holds credentials."
+  type        = string
+  default     = "secret"
+}
+
+variable "vault_identity_ttl" {
+  description = "Life of a task's identity for Vault. Longer than twice the longest build: Nomad writes the identity again at half of it."
+  type        = string
+  default     = "24h"
+}
+
+# What builds may do
+
+variable "insecure_registries" {
+  description = "Registries (host:port) that are spoken to without TLS or with a certificate that is not verified."
+  type        = list(string)
+  default     = []
+}
+
+variable "pull_credentials_path" {
+  description = "Vault path of a credential (registry, username, password) for pulling base images; empty for none."
+  type        = string
+  default     = ""
+}
+
+variable "git_protocols" {
+  description = "Git transports that may be used. Add http only for servers that you trust on a network that you trust."
+  type        = list(string)
+  default     = ["https", "ssh"]
+}
+
+variable "git_known_hosts" {
+  description = "Host keys of Git servers for SSH, in known_hosts format; a secret may bring its own as field known_hosts."
+  type        = string
+  default     = ""
+}
+
+variable "build_network_allow" {
+  description = "Private ranges (CIDR) that build steps may reach. All others, the node's own addresses and its loopback are closed to them."
+  type        = list(string)
+  default     = []
+}
+
+variable "build_timeout" {
+  description = "Seconds a build may take where the request says nothing."
+  type        = number
+  default     = 1800
+}
+
+variable "test_timeout" {
+  description = "Seconds all tests of a build may take where the request says nothing."
+  type        = number
+  default     = 600
+}
+
+variable "log_max_mb" {
+  description = "Largest log of one phase, in MB; what goes beyond is dropped and said so."
+  type        = number
+  default     = 64
+}
+
+variable "cache_budget_mb" {
+  description = "Disk space for layers and caches on each build node, in MB; image-prune keeps to it."
+  type        = number
+  default     = 20480
+}
+
+variable "prune_cron" {
+  description = "When image-prune runs, as a cron expression in UTC."
+  type        = string
+  default     = "*/30 * * * *"
+}
+
+# Build classes
+
+variable "build_classes" {
+  description = "Sizes of builds by name. `default` is the job image-build; every other (up to 8) is a job image-build-NAME. cpu in MHz; memory, memory_max (0: none), disk in MB; arch as in the node attribute cpu.arch, empty for any; constraints as Nomad's."
+  type = map(object({
+    cpu         = number
+    memory      = number
+    memory_max  = number
+    disk        = number
+    node_pool   = string
+    arch        = string
+    constraints = list(object({ attribute = string, operator = string, value = string }))
+  }))
+  default = {
+    default = {
+      cpu         = 1000
+      memory      = 2048
+      memory_max  = 0
+      disk        = 10240
+      node_pool   = ""
+      arch        = ""
+      constraints = []
+    }
+  }
+}
+
+# Controller
+
+variable "controller_count" {
+  description = "Number of controllers. They hold no state and need not know of each other."
+  type        = number
+  default     = 1
+}
+
+variable "controller_cpu" {
+  description = "CPU of the controller in MHz."
+  type        = number
+  default     = 200
+}
+
+variable "controller_memory" {
+  description = "Memory of the controller in MB."
+  type        = number
+  default     = 256
+}
+
+variable "http_port" {
+  description = "Port of the API on the controller's node; 0 for a dynamic one (found through Consul)."
+  type        = number
+  default     = 0
+}
+
+variable "consul_service_tags" {
+  description = "Tags of the API's Consul service, for a load balancer to pick up."
+  type        = list(string)
+  default     = []
+}
