@@ -1,0 +1,67 @@
+"""Entry point of the runner: `nbs-task PHASE`, and the callbacks that Git and the sandbox make."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+_USAGE = "usage: nbs-task build|test|publish|finish|prune|promote (inside a Nomad task)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one phase of the build that this Nomad task belongs to; the task's exit code.
+
+    Modules are imported where they are needed: each phase pays only for its own.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "NBS_ASKPASS" in os.environ:
+        from controller.tasks.askpass import answer
+
+        return answer(os.environ["NBS_ASKPASS"], arguments)
+    if len(arguments) == 2 and arguments[0] == "enter-sandbox":
+        from controller.tasks.sandbox_entry import enter
+
+        return enter(arguments[1])
+    if len(arguments) != 1 or arguments[0] not in _TASKS:
+        print(_USAGE, file=sys.stderr)
+        return 2
+    from controller.tasks import environment
+
+    try:
+        surroundings = environment.read()
+    except KeyError as missing:
+        print(f"{missing.args[0]} is not set. {_USAGE}", file=sys.stderr)
+        return 2
+    return _TASKS[arguments[0]](surroundings)
+
+
+def _phase(name: str):  # type: ignore[no-untyped-def]  # the module is imported by name
+    def run(surroundings):  # type: ignore[no-untyped-def]
+        from importlib import import_module
+
+        from controller.tasks import phase
+
+        module = import_module(f"controller.tasks.{name}")
+        return phase.run(name, surroundings, module.work, getattr(module, "read", None))
+
+    return run
+
+
+def _finish(surroundings):  # type: ignore[no-untyped-def]
+    from controller.tasks import finish
+
+    return finish.run(surroundings)
+
+
+def _prune(surroundings):  # type: ignore[no-untyped-def]
+    from controller.tasks import prune
+
+    return prune.run(surroundings)
+
+
+_TASKS = {**{name: _phase(name) for name in ("build", "test", "publish", "promote")},
+          "finish": _finish, "prune": _prune}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""Phase `build`: fetch the ref, resolve the commit, pull base images, build the image.
+
+Credentials are read, used and destroyed before the first line of the Dockerfile runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from controller.tasks import diagnosis, dockerfile
+from controller.tasks.build_progress import BuildProgress
+from controller.tasks.errors import DeadlinePassed, PhaseFailed
+from controller.tasks.git import Repository
+from controller.tasks.phase import Phase
+from controller.tasks.process import Deadline, duration
+from controller.tasks.registry import login
+from controller.tasks.routes import NAME_SERVER
+from controller.tasks.sandbox import Network, Sandbox
+from controller.tasks.storage import OwnerStorage
+from controller.tasks.vault import VaultSession
+
+# Older ones let a RUN step out of its chroot (CVE-2024-1753, CVE-2024-9675, double chroot).
+_OLDEST_BUILDAH = (1, 39)
+_MAX_DOCKERFILE = 1 << 20
+_ULIMITS = ("nofile=65536:65536", "nproc=8192:8192", "core=0:0")
+_GIT_SECRET = (("ssh_key",), ("username", "password"), ("password",))
+_PULL_SECRET = (("registry", "username", "password"),)
+
+
+def work(phase: Phase) -> str:
+    """Build; fills commit, source, image_id, steps, cache. Raises PhaseFailed."""
+    storage = OwnerStorage(phase.environment, phase.request["owner"])
+    with storage.in_use():
+        storage.prepare()
+        return _Build(phase, storage).run()
+
+
+class _Build:
+    def __init__(self, phase: Phase, storage: OwnerStorage) -> None:
+        self._phase = phase
+        self._request = phase.request
+        self._log = phase.log
+        self._storage = storage
+        self._sandbox = Sandbox(storage.env(), driver=phase.environment.driver,
+                                allow=phase.environment.network_allow)
+        self._position = "while fetching the repository"
+
+    def run(self) -> str:
+        try:
+            self._sandbox.probe()
+            self._check_buildah()
+            git, pull = self._credentials()
+            self._fetch(git)
+            context, text = self._dockerfile()
+            parsed = dockerfile.parse(text, self._request["build_args"])
+            self._position = "while pulling base images"
+            self._pull(parsed.images, pull)
+            self._phase.fields["image_id"] = self._bud(context, text, parsed)
+        except DeadlinePassed:
+            raise self._timeout() from None
+        return "succeeded"
+
+    def _timeout(self) -> PhaseFailed:
+        seconds = self._phase.deadline.seconds
+        steps = self._phase.fields.get("steps") or [{}]
+        return PhaseFailed("BuildTimeout",
+                           f"timed out after {duration(seconds)} {self._position}",
+                           step=steps[-1].get("text"), dockerfile_line=steps[-1].get("line"))
+
+    def _check_buildah(self) -> None:
+        environment = self._phase.environment
+        try:
+            _, said, _ = self._sandbox.capture([environment.buildah, "--version"],
+                                               Deadline.after(30))
+        except OSError as error:
+            raise PhaseFailed("NodeNotPrepared", f"buildah cannot be run: {error}") from error
+        match = re.search(r"version (\d+)\.(\d+)", said)
+        if not match or (int(match[1]), int(match[2])) < _OLDEST_BUILDAH:
+            raise PhaseFailed(
+                "NodeNotPrepared",
+                f"{environment.buildah} is {said.strip() or 'unknown'}: versions below "
+                f"{'.'.join(map(str, _OLDEST_BUILDAH))} let a build step out of its chroot")
+
+    def _credentials(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The Git and the pull credential; Vault's token and the identity are gone afterwards."""
+        git: dict[str, str] = {}
+        pull: dict[str, str] = {}
+        with VaultSession(self._phase.environment, self._phase.redactor) as vault:
+            if self._request["git_credentials_path"]:
+                git = vault.read(self._request["git_credentials_path"], _GIT_SECRET)
+            if self._phase.environment.pull_credentials_path:
+                pull = vault.read(self._phase.environment.pull_credentials_path, _PULL_SECRET)
+        return git, pull
+
+    def _fetch(self, credential: dict[str, str]) -> None:
+        url, ref = self._request["repo_url"], self._request["git_ref"]
+        self._log.say(f"fetching {ref} of {url}")
+        repository = Repository(self._phase.environment, self._log, self._phase.deadline, url,
+                                self._storage.source, credential)
+        commit = repository.fetch(ref, submodules=self._request["submodules"])
+        self._phase.fields.update(commit=commit, source=url)
+        self._log.say(f"commit {commit}")
+
+    def _dockerfile(self) -> tuple[Path, str]:
+        """The context directory and the Dockerfile's text, both proven to lie in the checkout."""
+        source = self._storage.source.resolve()
+        context = _inside(source, self._request["context_path"], "context_path")
+        if not context.is_dir():
+            raise PhaseFailed("DockerfileNotFound",
+                              f"context_path {self._request['context_path']!r} is no directory of "
+                              "the repository")
+        wanted = self._request["dockerfile_path"]
+        path = _inside(source, wanted, "dockerfile_path")
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise PhaseFailed("DockerfileNotFound", f"{wanted!r} is not a plain file")
+            if path.stat().st_size > _MAX_DOCKERFILE:
+                raise PhaseFailed("DockerfileInvalid", f"{wanted!r} is larger than 1 MiB")
+            return context, path.read_text("utf-8", "replace")
+        except FileNotFoundError as error:
+            raise PhaseFailed("DockerfileNotFound",
+                              f"the repository has no {wanted!r} at this commit") from error
+
+    def _pull(self, images: tuple[str, ...], credential: dict[str, str]) -> None:
+        """Fetch base images before the build: afterwards no credential is at hand."""
+        with login(self._phase.environment.secrets_dir, credential) as authfile:
+            for image in images:
+                self._log.say(f"base image {image}")
+                said: list[str] = []
+                code = self._sandbox.run(
+                    self._storage.buildah("pull", "--quiet", "--retry", "2", "--policy", "ifnewer",
+                                          "--authfile", str(authfile), image),
+                    lambda stream, text: said.append(self._log.write(stream, text)),
+                    self._phase.deadline)
+                if code:
+                    raise diagnosis.pull_failure(image, said)
+
+    def _bud(self, context: Path, text: str, parsed: dockerfile.Dockerfile) -> str:
+        scratch = self._storage.scratch
+        # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very text
+        # that was checked.
+        (scratch / "Dockerfile").write_text(text)
+        iidfile = scratch / "iid"
+        progress = BuildProgress(parsed)
+        argv = self._storage.buildah(*self._options(context), "--iidfile", str(iidfile),
+                                     "--file", str(scratch / "Dockerfile"), str(context))
+        network = Network.NONE if self._request["build_network"] == "none" else Network.EGRESS
+
+        def on_line(stream: str, line: str) -> None:
+            progress.feed(stream, self._log.write(stream, line))
+            self._position = progress.position
+
+        try:
+            code = self._sandbox.run(argv, on_line, self._phase.deadline, network=network,
+                                     cwd=scratch)
+        finally:
+            self._phase.fields.update(progress.fields())
+        if code:
+            raise diagnosis.build_failure(code, progress)
+        cache = self._phase.fields["cache"]
+        self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
+        return iidfile.read_text().strip()
+
+    def _options(self, context: Path) -> list[str]:
+        request = self._request
+        options = ["build", "--isolation", "chroot", "--cap-drop", "CAP_SYS_CHROOT",
+                   "--pull=never", "--force-rm", "--http-proxy=false", "--format", "oci",
+                   "--cgroup-parent", self._storage.own_containers]
+        options += ["--no-cache"] if request["clear_cache"] else ["--layers"]
+        for ulimit in _ULIMITS:
+            options += ["--ulimit", ulimit]
+        if request["build_network"] != "none":
+            options += ["--dns", NAME_SERVER]
+        if request["target"]:
+            options += ["--target", request["target"]]
+        for name, value in request["build_args"].items():
+            options += ["--build-arg", f"{name}={value}"]
+        ignore = Path(f"{self._storage.source / request['dockerfile_path']}.dockerignore")
+        if ignore.is_file() and ignore.resolve().is_relative_to(self._storage.source.resolve()):
+            options += ["--ignorefile", str(ignore)]
+        for name, value in self._labels().items():
+            options += ["--label", f"{name}={value}"]
+        return options
+
+    def _labels(self) -> dict[str, Any]:
+        """Who made this from what: https://specs.opencontainers.org/image-spec/annotations."""
+        return {"org.opencontainers.image.source": self._request["repo_url"],
+                "org.opencontainers.image.revision": self._phase.fields["commit"],
+                **self._request["labels"]}
+
+
+def _inside(source: Path, relative: str, field: str) -> Path:
+    path = Path(os.path.realpath(source / relative))
+    if not path.is_relative_to(source):
+        raise PhaseFailed("DockerfileRefused",
+                          f"{field} {relative!r} leads out of the repository through a link")
+    return path

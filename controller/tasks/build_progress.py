@@ -1,0 +1,98 @@
+"""Follow Buildah's output: which step runs, which came from the cache, what the last error was.
+
+Buildah prints `STEP 2/5: RUN …`, with a stage prefix `[1/2] ` where there are several, but no line
+numbers: those come from our own reading of the Dockerfile.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from controller.tasks.dockerfile import Dockerfile, Instruction
+
+_STEP = re.compile(r"(?:\[(?P<stage>\d+)/(?P<stages>\d+)\] )?STEP (?P<step>\d+)/(?P<of>\d+): "
+                   r"(?P<text>.*)")
+_CACHED = re.compile(r"--> (?:Using cache|Cache pulled from remote)\b")
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(slots=True)
+class Step:
+    """One step as Buildah counts it (FROM is 1), and the Dockerfile line it stands on."""
+
+    stage: int
+    step: int
+    of: int
+    text: str
+    line: int | None
+    cached: bool = False
+
+
+class BuildProgress:
+    """Fed with every line of Buildah's output; holds the steps so far."""
+
+    def __init__(self, dockerfile: Dockerfile) -> None:
+        self._dockerfile = dockerfile
+        self.steps: list[Step] = []
+        self.errors: list[str] = []
+
+    def feed(self, stream: str, text: str) -> None:
+        """Take in one line of `stdout` or `stderr`."""
+        match = _STEP.match(text)
+        if match:
+            stage = int(match["stage"] or 1)
+            line = self._line(stage, int(match["step"]), match["text"])
+            self.steps.append(Step(stage, int(match["step"]), int(match["of"]),
+                                   match["text"][:1000], line))
+        elif _CACHED.match(text) and self.steps:
+            self.steps[-1].cached = True
+        elif stream == "stderr" and text.startswith(("Error:", "error ", "Build error:")):
+            self.errors.append(text)
+
+    @property
+    def current(self) -> Step | None:
+        """The step that began last."""
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def position(self) -> str:
+        """Words for where the build is, for example `in step 4/9`."""
+        step = self.current
+        if step is None:
+            return "before the first step"
+        stages = f" of stage {step.stage}" if len(self._dockerfile.stages) > 1 else ""
+        return f"in step {step.step}/{step.of}{stages}"
+
+    def fields(self) -> dict[str, Any]:
+        """What the phase's result says about steps and cache."""
+        counted = [step for step in self.steps if not step.text.startswith("FROM")]
+        hits = sum(step.cached for step in counted)
+        return {"steps": [asdict(step) for step in self.steps[:500]],
+                "cache": {"hits": hits, "misses": len(counted) - hits}}
+
+    def _line(self, stage: int, step: int, text: str) -> int | None:
+        """The line of a step: by stage and position where the words agree, else by the words."""
+        stages = self._dockerfile.stages
+        wanted = _words(text)
+        if stage <= len(stages) and step <= len(stages[stage - 1].instructions):
+            instruction = stages[stage - 1].instructions[step - 1]
+            if _same(instruction, wanted):
+                return instruction.line
+        used = {done.line for done in self.steps}
+        for instruction in (i for s in stages for i in s.instructions):
+            if instruction.line not in used and _same(instruction, wanted):
+                return instruction.line
+        return None
+
+
+def _same(instruction: Instruction, wanted: str) -> bool:
+    mine = _words(instruction.source)
+    # A here-document follows on its own lines; Buildah prints the first line of the instruction.
+    return mine == wanted or (bool(wanted) and mine.startswith(wanted)) or \
+        (instruction.keyword == "FROM" and wanted.startswith("FROM "))
+
+
+def _words(text: str) -> str:
+    return _SPACE.sub(" ", text).strip()

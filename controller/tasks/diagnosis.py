@@ -1,0 +1,102 @@
+"""Why Buildah or skopeo failed: from exit code and error lines to one of the known reasons.
+
+The patterns are texts seen from Buildah 1.44 and skopeo 1.9 against real registries; the tests feed
+real output. First match wins, so the precise ones stand first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from controller.tasks.build_progress import BuildProgress
+from controller.tasks.errors import PhaseFailed
+
+_LONGEST_MESSAGE = 600
+_NOT_OURS = 125  # Buildah's code for its own errors; a failed RUN gives its own code
+
+_UNAVAILABLE = (r"connection refused|no such host|i/o timeout|TLS handshake|connection reset"
+                r"|server gave HTTP response|x509:|context deadline exceeded|network is unreachable"
+                r"|unexpected EOF|(?:status|code):? 5\d\d|received unexpected HTTP status: 5\d\d"
+                r"|toomanyrequests|Too Many Requests")
+_UNAUTHORIZED = (r"unauthorized|authentication required|access to the requested resource is not"
+                 r" authorized|denied: |requested access to the resource is denied|status: 40[13]"
+                 r"|invalid username/password")
+
+_DISK = r"[Nn]o space left on device|disk quota exceeded|Disk quota exceeded"
+
+_BUILD = (
+    (_DISK, "OutOfDisk"),
+    (r"(?:subprocess exited on|signal:) killed", "OutOfMemory"),
+    (r"no FROM statement found|Unknown instruction|unknown instruction|Syntax error"
+     r"|parse error|requires (?:exactly|at least) |failed to parse|unknown flag", "DockerfileInvalid"),
+    (r"COPY --from=\S+: no stage or image found|no such stage|target .* not found"
+     r"|the target .* was not found", "DockerfileInvalid"),
+    (r"secret required but no secret", "SecretNotFound"),
+    (r"building at STEP \"(?:COPY|ADD) ", "CopyFailed"),
+    (r"image not known|manifest unknown|name unknown", "BaseImageNotFound"),
+    (r"building at STEP \"RUN ", "RunFailed"),
+)
+
+_PULL = (
+    (_DISK, "OutOfDisk"),
+    (r"manifest unknown|name unknown|not found|no image found|image not known",
+     "BaseImageNotFound"),
+    (_UNAUTHORIZED, "BaseImageAuthenticationFailed"),
+    (_UNAVAILABLE, "BaseImageUnavailable"),
+)
+
+_PUSH = (
+    (_UNAVAILABLE, "RegistryUnavailable"),
+    (_UNAUTHORIZED, "RegistryAuthenticationFailed"),
+    (_DISK, "OutOfDisk"),
+)
+
+
+def build_failure(code: int, progress: BuildProgress) -> PhaseFailed:
+    """What a failed `buildah build` means."""
+    error = progress.errors[-1] if progress.errors else ""
+    step = progress.current
+    reason = _match(_BUILD, error) or ("BuildFailed" if code == _NOT_OURS or not step
+                                       else "RunFailed")
+    if reason == "OutOfMemory" and code not in (1, 137):
+        reason = "RunFailed"
+    message = _message(error) or f"buildah ended with exit code {code} and no message"
+    if reason == "RunFailed" and step:
+        message = f"{step.text[:300]}: exit status {code}"
+    return PhaseFailed(
+        reason, f"{message} ({progress.position})" if step else message,
+        step=f"{step.step}/{step.of}: {step.text}" if step else None,
+        dockerfile_line=step.line if step else None,
+        command=step.text.removeprefix("RUN ") if step and reason in ("RunFailed", "OutOfMemory")
+        else None,
+        exit_code=code,
+    )
+
+
+def pull_failure(image: str, said: Sequence[str]) -> PhaseFailed:
+    """What a failed pull of a base image means. Both `said` lines of stdout and stderr will do."""
+    error = _last_error(said)
+    reason = _match(_PULL, error) or "BaseImageUnavailable"
+    return PhaseFailed(reason, f"{image}: {_message(error)}")
+
+
+def push_failure(reference: str, said: Sequence[str]) -> PhaseFailed:
+    """What a failed push means."""
+    error = _last_error(said)
+    reason = _match(_PUSH, error) or "PublishFailed"
+    return PhaseFailed(reason, f"{reference}: {_message(error)}")
+
+
+def _match(table: Sequence[tuple[str, str]], error: str) -> str | None:
+    return next((reason for pattern, reason in table if re.search(pattern, error)), None)
+
+
+def _last_error(said: Sequence[str]) -> str:
+    wanted = [line for line in said if re.search(r"Error|error|FATA|level=fatal", line)]
+    return (wanted or list(said) or ["no message"])[-1]
+
+
+def _message(error: str) -> str:
+    text = re.sub(r"^(?:Error: |time=\"[^\"]*\" level=fatal msg=)", "", error).strip('"')
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + " …"

@@ -1,0 +1,114 @@
+"""Task `finish`: after success, failure and kill alike, the outcome and the cleanup.
+
+A poststop task cannot be stopped by Nomad, so everything here is bounded in time. The outcome is
+written into the task's own directory, where no earlier task could plant one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from controller.contract.log_line import utc
+from controller.contract.results import OUTCOME_FILE, PHASES, SCHEMA, failure, phase_log_path
+from controller.tasks.environment import TaskEnvironment
+from controller.tasks.errors import DeadlinePassed, PhaseFailed
+from controller.tasks.phase import read_request
+from controller.tasks.phase_results import read_result
+from controller.tasks.sandbox import Sandbox
+from controller.tasks.storage import OwnerStorage
+from controller.tasks.untrusted_files import directory, write_json
+
+_KEPT_FIELDS = ("commit", "source", "steps", "cache", "commands", "image", "digest", "references")
+
+
+def run(environment: TaskEnvironment) -> int:
+    """Write the outcome, then clean up. 0 means that the outcome counts."""
+    outcome = _outcome(environment)
+    with directory(environment.task_dir) as own:
+        write_json(own, OUTCOME_FILE, outcome)
+    print(f"outcome: {outcome['status']}", flush=True)
+    for problem in _clean(environment):
+        print(f"cleanup: {problem}", file=sys.stderr, flush=True)
+    return 0
+
+
+def _outcome(environment: TaskEnvironment) -> dict[str, Any]:
+    outcome: dict[str, Any] = {
+        "schema": SCHEMA, "job_id": environment.job_id, "alloc_id": environment.alloc_id,
+        "status": "KILLED", "commit": None, "image": None, "digest": None, "references": [],
+        "phases": {}, "failure": None, "logs": _log_sizes(environment),
+    }
+    failures: list[dict[str, Any]] = []
+    stopped_in = "build"
+    for phase in PHASES:
+        try:
+            result = read_result(environment, phase)
+        except PhaseFailed as error:
+            failures.append(failure(phase, error.reason, error.message))
+            continue
+        if result is None:
+            continue
+        outcome["phases"][phase] = {key: result.get(key) for key in (
+            "status", "started_at", "finished_at", "duration_seconds", "log_lines_dropped")}
+        outcome.update({key: result[key] for key in _KEPT_FIELDS if result.get(key) is not None})
+        if result["status"] == "failed":
+            failures.append(result["failure"])
+        if result["status"] in ("succeeded", "skipped"):
+            stopped_in = PHASES[min(PHASES.index(phase) + 1, 2)]
+    published = outcome["phases"].get("publish", {}).get("status") == "succeeded"
+    if published and not failures:
+        outcome["status"] = "SUCCEEDED"
+    elif failures:
+        outcome.update(status="FAILED", failure=failures[0])
+    else:
+        outcome["failure"] = failure(stopped_in, "Killed",
+                                     f"the build was stopped in phase {stopped_in}")
+    outcome["finished_at"] = utc(datetime.now(UTC))
+    return outcome
+
+
+def _log_sizes(environment: TaskEnvironment) -> dict[str, Any]:
+    sizes = {}
+    for phase in PHASES:
+        path = environment.alloc_dir / phase_log_path(phase)
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            sizes[phase] = {"bytes": status.st_size}
+    return sizes
+
+
+def _clean(environment: TaskEnvironment) -> list[str]:
+    """Remove what the build left on the node; what could not be removed."""
+    problems = []
+    for task in PHASES:
+        # Only where the tasks of an allocation share a file system (raw_exec) is there anything.
+        secrets = environment.alloc_dir.parent / task / "secrets"
+        for leftover in ("nomad_vault.jwt", "registry-auth.json"):
+            (secrets / leftover).unlink(missing_ok=True)
+        shutil.rmtree(secrets / "git", ignore_errors=True)
+    try:
+        request = read_request(environment)
+        storage = OwnerStorage(environment, request["owner"])
+        if not storage.scratch.exists():
+            return problems
+        sandbox = Sandbox(storage.env(), driver=environment.driver)
+        with storage.in_use():
+            storage.remove_containers(sandbox)
+            storage.remove_scratch(sandbox)
+        if storage.scratch.exists():
+            problems.append(f"{storage.scratch} could not be removed")
+    except PhaseFailed as error:
+        if error.reason != "InvalidRequest":  # such a build never had a storage
+            problems.append(error.message)
+    except DeadlinePassed:
+        problems.append("removing what the build left took too long; image-prune will do it")
+    except OSError as error:
+        problems.append(str(error))
+    return problems

@@ -1,0 +1,187 @@
+"""Fetch one ref of a repository: shallow, without hooks, with credentials that leave no trace.
+
+What may go wrong in Git's own behaviour, and what closes it:
+1. Options hidden in user strings: everything of the user's stands behind `--`; the request's
+   validation refuses leading dashes and colons.
+2. Transports that run programs or read local files: `GIT_ALLOW_PROTOCOL` names the allowed ones.
+3. Credentials in argv, URLs or `.git/config`: Git asks this program (`GIT_ASKPASS`, `GIT_SSH`),
+   which reads a file of mode 0600 that exists during the fetch only and answers for one host only.
+4. Redirects that carry a password elsewhere: not followed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import urllib.parse
+from pathlib import Path
+
+from controller.tasks.askpass import write_answers
+from controller.tasks.environment import TaskEnvironment
+from controller.tasks.errors import PhaseFailed
+from controller.tasks.phase_log import PhaseLog
+from controller.tasks.process import Deadline, capture, run
+
+_FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+_SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}\Z")
+_SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?!//)")
+
+_SETTINGS = (
+    "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.symlinks=true",
+    "protocol.file.allow=never", "protocol.ext.allow=never", "fetch.fsckObjects=true",
+    "http.followRedirects=false", "credential.helper=", "gc.auto=0", "advice.detachedHead=false",
+    "submodule.recurse=false", "http.lowSpeedLimit=1", "http.lowSpeedTime=60",
+)
+
+# Git's messages, first match wins. https://github.com/git/git (remote-curl.c, transport.c, sshd)
+_FAILURES = (
+    (r"couldn't find remote ref|not our ref|no such ref|bad object", "GitRefNotFound"),
+    (r"Host key verification failed|No .* host key is known", "GitHostKeyUnknown"),
+    (r"Authentication failed|could not read (?:Username|Password)|terminal prompts disabled"
+     r"|Permission denied \(|HTTP 40[13]|returned error: 40[13]|access denied",
+     "GitAuthenticationFailed"),
+    (r"repository .* not found|does not appear to be a git repository|returned error: 404"
+     r"|No such file or directory", "GitRepositoryNotFound"),
+    (r"Could not resolve host|Connection refused|Connection timed out|Failed to connect"
+     r"|Operation too slow|Network is unreachable|Connection reset|returned error: 5\d\d"
+     r"|Could not read from remote repository|early EOF|unexpected disconnect", "GitUnreachable"),
+)
+
+
+class Repository:
+    """A checkout of one commit below `target`, which is made anew."""
+
+    def __init__(
+        self,
+        environment: TaskEnvironment,
+        log: PhaseLog,
+        deadline: Deadline,
+        url: str,
+        target: Path,
+        credential: dict[str, str],
+    ) -> None:
+        self._environment = environment
+        self._log = log
+        self._deadline = deadline
+        self._url = url
+        self._target = target
+        self._credential = credential
+        self._private = environment.secrets_dir / "git"
+        self._said: list[str] = []
+
+    def fetch(self, ref: str, *, submodules: bool = False) -> str:
+        """Check `ref` (branch, tag, full or short commit) out; the full commit. Raises PhaseFailed.
+
+        `.git` is removed afterwards: it differs between fetches of the same commit, which would
+        spoil the layer cache, and no build should carry it by accident.
+        """
+        self._target.mkdir(parents=True)
+        self._private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            env = self._env()
+            self._git(env, "init", "--quiet", "--template=")
+            self._fetch_ref(env, ref)
+            self._git(env, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+            commit = self._commit(env)
+            if submodules:
+                self._git(env, "submodule", "--quiet", "update", "--init", "--recursive",
+                          "--depth", "1", "--jobs", "2")
+            self._settle(env)
+        finally:
+            shutil.rmtree(self._private, ignore_errors=True)
+        return commit
+
+    def _fetch_ref(self, env: dict[str, str], ref: str) -> None:
+        shallow = ("fetch", "--quiet", "--depth", "1", "--no-tags", "--no-recurse-submodules")
+        if _FULL_COMMIT.match(ref):
+            self._git(env, *shallow, "--", self._url, ref)
+            return
+        try:
+            self._git(env, *shallow, "--", self._url, ref)
+        except PhaseFailed as failed:
+            if failed.reason != "GitRefNotFound" or not _SHORT_COMMIT.match(ref):
+                raise
+            self._fetch_short_commit(env, ref)
+
+    def _fetch_short_commit(self, env: dict[str, str], short: str) -> None:
+        """No server resolves an abbreviated commit: fetch the history without files, then look."""
+        self._log.say(f"{short} is no branch or tag: looking for a commit that begins so")
+        self._git(env, "fetch", "--quiet", "--filter=blob:none", "--no-recurse-submodules", "--",
+                  self._url, "+refs/heads/*:refs/remotes/nbs/*", "+refs/tags/*:refs/tags/*")
+        code, commit, _ = capture(self._argv("rev-parse", "--verify", "--quiet",
+                                             f"{short}^{{commit}}"),
+                                  self._deadline, env=env, cwd=self._target)
+        if code != 0 or not commit.startswith(short):
+            raise PhaseFailed("GitRefNotFound",
+                              f"no branch, tag or single commit of the repository is {short}")
+        self._git(env, "fetch", "--quiet", "--depth", "1", "--no-tags",
+                  "--no-recurse-submodules", "--", self._url, commit)
+
+    def _commit(self, env: dict[str, str]) -> str:
+        _, commit, _ = capture(self._argv("rev-parse", "--verify", "HEAD^{commit}"),
+                               self._deadline, env=env, cwd=self._target)
+        return commit
+
+    def _settle(self, env: dict[str, str]) -> None:
+        """Give every file the commit's time, and drop Git's own directory."""
+        _, seconds, _ = capture(self._argv("log", "-1", "--format=%ct"), self._deadline,
+                                env=env, cwd=self._target)
+        moment = (int(seconds), int(seconds))
+        for folder, folders, files in os.walk(self._target):
+            if ".git" in folders:
+                shutil.rmtree(Path(folder, ".git"))
+                folders.remove(".git")
+            for name in (*folders, *files):
+                os.utime(Path(folder, name), moment, follow_symlinks=False)
+            if ".git" in files:  # a submodule's pointer to its parent's .git
+                Path(folder, ".git").unlink()
+
+    def _git(self, env: dict[str, str], *arguments: str) -> None:
+        self._said.clear()
+        code = run(self._argv(*arguments), self._heard, self._deadline, env=env, cwd=self._target)
+        if code != 0:
+            raise self._failure(arguments[0])
+
+    def _heard(self, stream: str, text: str) -> None:
+        self._said.append(self._log.write(stream, text))
+
+    def _argv(self, *arguments: str) -> list[str]:
+        return ["git", *(word for setting in _SETTINGS for word in ("-c", setting)), *arguments]
+
+    def _env(self) -> dict[str, str]:
+        known_hosts = self._credential.get("known_hosts") or self._environment.git_known_hosts
+        answers = write_answers(
+            self._private, host=host_of(self._url), credential=self._credential,
+            known_hosts=known_hosts,
+        )
+        runner = str(Path(sys.argv[0]).resolve())
+        return {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self._private),
+            "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ALLOW_PROTOCOL": ":".join(self._environment.git_protocols),
+            "GIT_ASKPASS": runner, "GIT_SSH": runner, "GIT_SSH_VARIANT": "ssh",
+            "NBS_ASKPASS": str(answers),
+            **{name: os.environ[name] for name in ("SSL_CERT_FILE", "GIT_SSL_CAINFO")
+               if name in os.environ},
+        }
+
+    def _failure(self, action: str) -> PhaseFailed:
+        text = "\n".join(self._said)
+        last = next((line for line in self._said if line.startswith(("fatal:", "error:"))),
+                    self._said[-1] if self._said else "Git gave no message")
+        for pattern, reason in _FAILURES:
+            if re.search(pattern, text):
+                return PhaseFailed(reason, last)
+        return PhaseFailed("GitFetchFailed", f"git {action}: {last}")
+
+
+def host_of(url: str) -> str:
+    """The host that a Git URL names, with its port if it has one; `git@host:path` is known too."""
+    if "://" in url:
+        parts = urllib.parse.urlsplit(url)
+        return parts.netloc.rpartition("@")[2]
+    match = _SCP_LIKE.match(url)
+    return match["host"] if match else ""

@@ -1,0 +1,153 @@
+"""The frame around every phase: signals, log, result file, exit code.
+
+A phase is a function that does its work, fills in what its result holds beyond the common fields,
+and returns its status; whatever it raises becomes a failure with a reason. The result is written whole or not at
+all, last, and a phase that was stopped says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any
+
+from controller.contract import request as contract_request
+from controller.contract.log_line import utc
+from controller.contract.results import SCHEMA, failure
+from controller.tasks.environment import TaskEnvironment
+from controller.tasks.errors import DeadlinePassed, PhaseFailed, Stopped
+from controller.tasks.phase_log import PhaseLog
+from controller.tasks.process import Deadline
+from controller.tasks.redaction import Redactor
+from controller.tasks.untrusted_files import create, directory, write_json
+
+_QUOTED_LINES = 40  # of the log, in a failure
+_FINISH_WITHIN = 900  # publish has no timeout of its own in a request
+
+
+@dataclass(slots=True)
+class Phase:
+    """What a phase's work gets: its surroundings, the request, the log, and its time.
+
+    `fields` go into the phase's result, also when the phase fails halfway.
+    """
+
+    name: str
+    environment: TaskEnvironment
+    request: dict[str, Any]
+    log: PhaseLog
+    redactor: Redactor
+    deadline: Deadline
+    fields: dict[str, Any]
+
+
+Work = Callable[[Phase], str]
+ReadRequest = Callable[[TaskEnvironment], dict[str, Any]]
+
+
+def run(
+    name: str, environment: TaskEnvironment, work: Work, read: ReadRequest | None = None
+) -> int:
+    """Run one phase; the task's exit code (0: go on, 1: the build has failed).
+
+    `work` returns the phase's status: `succeeded` or `skipped`. `read` reads the request where it
+    is not one for a build.
+    """
+    _stop_by_exception()
+    started = datetime.now(UTC)
+    redactor = Redactor()
+    with directory(environment.alloc_dir, "data", "nbs", "logs", create=True) as logs:
+        log = PhaseLog(create(logs, f"{name}.log"), environment.log_max_bytes, redactor)
+    fields: dict[str, Any] = {}
+    failed: dict[str, Any] | None = None
+    try:
+        request = (read or read_request)(environment)
+        deadline = Deadline.after(_seconds(name, request, environment))
+        status = work(Phase(name, environment, request, log, redactor, deadline, fields))
+    except PhaseFailed as error:
+        status, failed = "failed", _failure(name, log, redactor, error)
+    except DeadlinePassed:
+        error = PhaseFailed("PublishFailed", "publishing did not end in time")
+        status, failed = "failed", _failure(name, log, redactor, error)
+    except Stopped:
+        status = "killed"
+        failed = failure(name, "Killed", "the build was stopped")
+    except OSError as error:
+        status, failed = "failed", _failure(name, log, redactor, _from_os_error(error))
+    except Exception as error:  # noqa: BLE001  the last line of defence: report, never vanish
+        log.say(traceback.format_exc())
+        status, failed = "failed", _failure(
+            name, log, redactor, PhaseFailed("InternalError", f"{type(error).__name__}: {error}"))
+    _say_end(log, name, status, failed)
+    log.close()
+    finished = datetime.now(UTC)
+    result = {
+        "schema": SCHEMA, "job_id": environment.job_id, "alloc_id": environment.alloc_id,
+        "phase": name, "status": status, "started_at": utc(started), "finished_at": utc(finished),
+        "duration_seconds": round((finished - started).total_seconds(), 3), "failure": failed,
+        "log_lines_dropped": log.dropped, **fields,
+    }
+    with directory(environment.alloc_dir, "data", "nbs") as results:
+        write_json(results, f"{name}.json", result)
+    return 0 if status in ("succeeded", "skipped") else 1
+
+
+def read_request(environment: TaskEnvironment) -> dict[str, Any]:
+    """The request that this build was dispatched with. Raises PhaseFailed(InvalidRequest)."""
+    try:
+        payload = environment.request_file.read_bytes()
+    except FileNotFoundError:
+        payload = None
+    try:
+        return contract_request.read(payload, environment.meta)
+    except contract_request.RequestError as error:
+        told = "; ".join(f"{p.field}: {p.problem}" for p in error.problems)
+        raise PhaseFailed("InvalidRequest", told) from error
+
+
+def _seconds(name: str, request: dict[str, Any], environment: TaskEnvironment) -> int:
+    if name == "build":
+        return int(request.get("build_timeout") or environment.build_timeout)
+    if name == "test":
+        test = request.get("test") or {}
+        return int(test.get("timeout") or request.get("test_timeout") or environment.test_timeout)
+    return _FINISH_WITHIN
+
+
+def _failure(name: str, log: PhaseLog, redactor: Redactor, error: PhaseFailed) -> dict[str, Any]:
+    details = {key: redactor.redact(value) if isinstance(value, str) else value
+               for key, value in error.details.items()}
+    tail = details.pop("log_tail", None) or list(log.tail)[-_QUOTED_LINES:]
+    return failure(name, error.reason, redactor.redact(error.message), log_tail=tail, **details)
+
+
+def _from_os_error(error: OSError) -> PhaseFailed:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PhaseFailed("OutOfDisk", f"no space left on the node: {error}")
+    return PhaseFailed("NodeNotPrepared", f"{error}")
+
+
+def _say_end(log: PhaseLog, name: str, status: str, failed: dict[str, Any] | None) -> None:
+    if failed:
+        log.say(f"{name} {status}: {failed['reason']}: {failed['message']}")
+    else:
+        log.say(f"{name} {status}")
+
+
+def _stop_by_exception() -> None:
+    """Let the first SIGINT or SIGTERM raise Stopped wherever the phase is; ignore the others."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for again in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(again, signal.SIG_IGN)
+        raise Stopped
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    os.umask(0o022)

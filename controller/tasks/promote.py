@@ -1,0 +1,89 @@
+"""Task `promote`: give a published digest further tags, or copy it elsewhere; nothing is rebuilt.
+
+The request, as dispatch payload or (for what is short) as meta:
+
+    {"image": "registry.example/team/app", "digest": "sha256:…", "tags": ["1.4", "stable"],
+     "destination": "other.example/team/app", "registry_credentials_path": "secret/…",
+     "destination_credentials_path": "secret/…"}
+
+`destination` defaults to `image`, its credentials to those of `image`. In meta, tags are separated
+by commas.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from controller.contract.fields import FORMATS
+from controller.tasks.environment import TaskEnvironment
+from controller.tasks.errors import PhaseFailed
+from controller.tasks.phase import Phase
+from controller.tasks.registry import Registry, host_of, login
+from controller.tasks.storage import registries_env
+from controller.tasks.vault import VaultSession
+
+_SECRET = (("username", "password"),)
+_FIELDS = {
+    "image": "image-repository", "destination": "image-repository", "digest": "digest",
+    "registry_credentials_path": "vault-path", "destination_credentials_path": "vault-path",
+}
+
+
+def read(environment: TaskEnvironment) -> dict[str, Any]:
+    """The promotion asked for. Raises PhaseFailed(InvalidRequest) naming every wrong field."""
+    try:
+        given = json.loads(environment.request_file.read_bytes())
+    except FileNotFoundError:
+        given = dict(environment.meta)
+        given["tags"] = [tag for tag in given.get("tags", "").split(",") if tag]
+    except ValueError as error:
+        raise PhaseFailed("InvalidRequest", f"the payload is not JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise PhaseFailed("InvalidRequest", "the payload is not a JSON object")
+    problems = [f"{name}: is missing" for name in ("image", "digest", "tags")
+                if not given.get(name)]
+    problems += [problem for name, kind in _FIELDS.items() if given.get(name)
+                 for problem in _problem(name, kind, given[name])]
+    tags = given.get("tags") or []
+    problems += [problem for number, tag in enumerate(tags if isinstance(tags, list) else [None])
+                 for problem in _problem(f"tags[{number}]", "tag", tag)]
+    if problems:
+        raise PhaseFailed("InvalidRequest", "; ".join(problems))
+    return {name: given.get(name) or "" for name in _FIELDS} | {"tags": tags}
+
+
+def work(phase: Phase) -> str:
+    """Promote; fills image, digest, references. Raises PhaseFailed."""
+    wanted = phase.request
+    source = f"{wanted['image']}@{wanted['digest']}"
+    destination = wanted["destination"] or wanted["image"]
+    credentials: dict[str, dict[str, str]] = {}
+    with VaultSession(phase.environment, phase.redactor) as vault:
+        for repository, path in (
+            (wanted["image"], wanted["registry_credentials_path"]),
+            (destination, wanted["destination_credentials_path"]),
+        ):
+            if path:
+                host = host_of(repository)
+                credentials[host] = vault.read(path, _SECRET) | {"registry": host}
+    env = registries_env(phase.environment, phase.environment.task_dir / "home")
+    phase.fields.update(image=destination, digest=wanted["digest"], references=[])
+    with login(phase.environment.secrets_dir, *credentials.values()) as authfile:
+        registry = Registry(env, authfile, phase.log, phase.deadline)
+        for tag in wanted["tags"]:
+            registry.copy(source, f"{destination}:{tag}")
+            registry.verify(f"{destination}:{tag}", wanted["digest"])
+            phase.fields["references"].append(f"{destination}:{tag}")
+            phase.log.say(f"published {destination}:{tag}@{wanted['digest']}")
+    return "succeeded"
+
+
+def _problem(name: str, kind: str, value: object) -> list[str]:
+    if not isinstance(value, str):
+        return [f"{name}: must be a string"]
+    try:
+        FORMATS[kind](value)
+    except ValueError as error:
+        return [f"{name}: {error}"]
+    return []

@@ -1,0 +1,89 @@
+"""An OCI registry as a phase uses it: log in for a moment, copy, read a digest back.
+
+skopeo speaks the protocol, token flows included; it never sees a credential in its arguments.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from controller.tasks import diagnosis
+from controller.tasks.errors import PhaseFailed
+from controller.tasks.phase_log import PhaseLog
+from controller.tasks.process import Deadline, Program, run
+
+
+def host_of(repository: str) -> str:
+    """The registry of a repository name such as `registry.example:5000/team/app`."""
+    return repository.partition("/")[0]
+
+
+@contextmanager
+def login(directory: Path, *credentials: Mapping[str, str]) -> Iterator[Path]:
+    """A login file of mode 0600 (containers-auth.json(5)) that exists inside the context only.
+
+    Each credential has `registry`, `username` and `password`; empty ones are left out.
+    """
+    auths = {
+        credential["registry"]: {"auth": base64.b64encode(
+            f"{credential['username']}:{credential['password']}".encode()).decode()}
+        for credential in credentials if credential
+    }
+    path = directory / "registry-auth.json"
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "w") as file:
+            json.dump({"auths": auths}, file)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class Registry:
+    """skopeo with a login, for one phase."""
+
+    def __init__(
+        self, env: Mapping[str, str], authfile: Path, log: PhaseLog, deadline: Deadline
+    ) -> None:
+        self._env = env
+        self._authfile = str(authfile)
+        self._log = log
+        self._deadline = deadline
+
+    def copy(self, source: str, destination: str) -> None:
+        """Copy by reference between registries, the digest unchanged. Raises PhaseFailed."""
+        said: list[str] = []
+        code = run(["skopeo", "copy", "--quiet", "--all", "--preserve-digests", "--retry-times",
+                    "2", "--authfile", self._authfile, f"docker://{source}",
+                    f"docker://{destination}"],
+                   lambda stream, text: said.append(self._log.write(stream, text)),
+                   self._deadline, env=self._env)
+        if code:
+            raise diagnosis.push_failure(destination, said)
+
+    def digest(self, reference: str) -> str:
+        """The digest of the manifest that the registry serves, computed here. Raises PhaseFailed.
+
+        The manifest's bytes decide and not a header, which the registry could fill in as it likes.
+        """
+        lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        program = Program(["skopeo", "inspect", "--raw", "--authfile", self._authfile,
+                           f"docker://{reference}"], env=self._env)
+        raw, code = program.read_all(lambda text: lines["stderr"].append(text), self._deadline)
+        if code:
+            raise diagnosis.push_failure(reference, lines["stderr"])
+        return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+    def verify(self, reference: str, digest: str) -> None:
+        """Check that the registry holds `digest` under a tag. Raises PhaseFailed(DigestMismatch)."""
+        found = self.digest(reference)
+        if found != digest:
+            raise PhaseFailed("DigestMismatch",
+                              f"{reference} is {found} in the registry, pushed was {digest}")

@@ -1,0 +1,45 @@
+"""The first program inside a sandbox with a network of its own; it becomes the real one.
+
+It runs as root of the new namespaces, before any untrusted code: brings loopback up, says that it
+is there, waits until the network is connected, closes the near addresses off, and replaces itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP_RUNNING = 0x41
+_FAILED = 125  # Buildah's own exit code for 'not started'
+
+
+def enter(spec: str) -> int:
+    """Prepare the namespaces as `spec` (JSON, made by `Sandbox`) says, and exec its argv."""
+    wanted = json.loads(spec)
+    _loopback_up()
+    os.write(wanted["ready_fd"], b"1")
+    os.close(wanted["ready_fd"])
+    told = os.read(wanted["go_fd"], 1)
+    os.close(wanted["go_fd"])
+    if not told:  # the runner died or found the network wanting
+        return _FAILED
+    if wanted["routes"]:
+        done = subprocess.run(["ip", "-batch", "-"], input=wanted["routes"], text=True,
+                              capture_output=True)
+        if done.returncode:
+            print(f"the build's network could not be closed off: {done.stderr.strip()}",
+                  file=sys.stderr)
+            return _FAILED
+    os.execvp(wanted["argv"][0], wanted["argv"])
+
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sH14s", b"lo", _IFF_UP_RUNNING, b"")
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)

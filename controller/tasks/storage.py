@@ -1,0 +1,130 @@
+"""Where one owner's layers live on this node, and what one build leaves in it for a while.
+
+    STORAGE/<owner>/root        containers/storage graph root: layers shared by the owner's builds
+    STORAGE/<owner>/cache       RUN --mount=type=cache
+    STORAGE/<owner>/scratch/<alloc>/{src,tmp,run,home}   one build; gone when it ends
+
+A build has a run root of its own: it lives in mount namespaces of its own, and what it leaves
+mounted when it is killed must not confuse the next. Its working containers lie in the shared graph
+root; each carries the allocation's ID as cgroup parent, which chroot isolation records and does not
+use, so that exactly a build's own containers can be found and removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from controller.tasks.environment import TaskEnvironment
+from controller.tasks.process import Deadline
+from controller.tasks.sandbox import Sandbox
+
+_CLEANUP_SECONDS = 120
+_REGISTRIES_HEADER = 'unqualified-search-registries = ["docker.io"]\nshort-name-mode = "permissive"\n'
+
+
+class OwnerStorage:
+    """One owner's storage as one build uses it. Making an instance creates nothing."""
+
+    def __init__(self, environment: TaskEnvironment, owner: str) -> None:
+        self._environment = environment
+        self.directory = environment.owner_dir(owner)
+        self.scratch = self.directory / "scratch" / environment.alloc_id
+        self.source = self.scratch / "src"
+
+    def prepare(self) -> None:
+        """Create what a build needs. Raises OSError."""
+        cache = self.directory / "cache"
+        for folder in (self.directory / "root", cache, self.scratch / "tmp",
+                       self.scratch / "run", self.scratch / "home"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        # Buildah keeps cache mounts below TMPDIR; ours is the build's own, they are the owner's.
+        link = self.scratch / "tmp" / f"buildah-cache-{os.getuid()}"
+        if not link.is_symlink():
+            link.symlink_to(cache)
+        registries_env(self._environment, self.scratch / "home")
+
+    def env(self) -> dict[str, str]:
+        """The environment of Buildah and skopeo: nothing of the node's agent, nothing secret."""
+        return tool_env(self.scratch / "home") | {
+            "TMPDIR": str(self.scratch / "tmp"), "XDG_RUNTIME_DIR": str(self.scratch / "run")}
+
+    def buildah(self, *arguments: str) -> list[str]:
+        """A Buildah command line on this storage."""
+        return [self._environment.buildah, "--root", str(self.directory / "root"), "--runroot",
+                str(self.scratch / "run"), "--storage-driver", "overlay", *arguments]
+
+    @property
+    def own_containers(self) -> str:
+        """The mark that this build's working containers carry (see the module's docstring)."""
+        return f"nbs-{self._environment.alloc_id}"
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a phase works on the storage, `image-prune` does not."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+        with open(self.directory / "lock", "a", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            for used in (lock.name, self.scratch):
+                if os.path.exists(used):
+                    os.utime(used)
+            yield
+
+    def remove_containers(self, sandbox: Sandbox, mark: str | None = None) -> list[str]:
+        """Remove the working containers that carry a mark (default: this build's); their IDs."""
+        mark = mark or self.own_containers
+        found = [folder.name for folder, parent in containers(self.directory) if parent == mark]
+        if found:
+            sandbox.capture(self.buildah("rm", *found), Deadline.after(_CLEANUP_SECONDS))
+        return found
+
+    def remove_scratch(self, sandbox: Sandbox) -> None:
+        """Remove the build's own files; those of subordinate ids by root of the namespace."""
+        if not self.scratch.exists():
+            return
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if self.scratch.exists():
+            sandbox.capture(["rm", "-rf", "--", str(self.scratch)],
+                            Deadline.after(_CLEANUP_SECONDS))
+
+
+def tool_env(home: Path) -> dict[str, str]:
+    """The environment of Buildah, skopeo and their like, with a home directory of its own."""
+    return {
+        "PATH": os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
+        "HOME": str(home), "TMPDIR": str(home), "XDG_RUNTIME_DIR": str(home), "LANG": "C.UTF-8",
+        "CONTAINERS_REGISTRIES_CONF": str(home / ".config/containers/registries.conf"),
+        **{name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")
+           if name in os.environ},
+    }
+
+
+def registries_env(environment: TaskEnvironment, home: Path) -> dict[str, str]:
+    """Write the registry settings below `home`; the environment that makes tools use them."""
+    config = home / ".config" / "containers"
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "registries.conf").write_text(_REGISTRIES_HEADER + "".join(
+        f"[[registry]]\nlocation = {json.dumps(host)}\ninsecure = true\n"
+        for host in environment.insecure_registries))
+    (config / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    return tool_env(home)
+
+
+def containers(owner_directory: Path) -> Iterator[tuple[Path, str]]:
+    """Every working container of an owner's graph root, with the mark of its build."""
+    base = owner_directory / "root" / "overlay-containers"
+    try:
+        folders = [entry for entry in base.iterdir() if entry.is_dir()]
+    except FileNotFoundError:
+        return
+    for folder in folders:
+        try:
+            state = json.loads((folder / "userdata" / "buildah.json").read_bytes())
+        except (OSError, ValueError):
+            continue  # being created or removed at this very moment by a build that is alive
+        yield folder, str((state.get("CommonBuildOpts") or {}).get("CgroupParent", ""))

@@ -1,0 +1,142 @@
+"""Phase `test`: run every test command inside the built image, without network by default.
+
+Each command gets a fresh container of the image. The task starts together with `build` and waits
+for its result: Nomad has no order among prestart tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from controller.tasks.errors import DeadlinePassed, PhaseFailed
+from controller.tasks.phase import Phase
+from controller.tasks.phase_results import read_result
+from controller.tasks.process import Deadline, duration
+from controller.tasks.sandbox import Network, Sandbox
+from controller.tasks.storage import OwnerStorage
+
+_POLL = 0.03  # seconds; a result appears once in a build, and inotify is not in the library
+_ULIMITS = ("nofile=65536:65536", "nproc=4096:4096", "core=0:0")
+_NOT_FOUND = ("executable file", "no such file or directory", "not found")
+
+
+def work(phase: Phase) -> str:
+    """Test; fills commands. Raises PhaseFailed."""
+    commands = list(phase.request["test"]["commands"])
+    build = _await_build(phase)
+    if build["status"] != "succeeded":
+        return "skipped"
+    if not commands and not phase.request["test"]["entry_point"]:
+        phase.log.say("no test commands")
+        return "skipped"
+    storage = OwnerStorage(phase.environment, phase.request["owner"])
+    # The time of the phase begins now, not while it waited.
+    deadline = Deadline.after(phase.deadline.seconds)
+    with storage.in_use():
+        return _Tests(phase, storage, build["image_id"], deadline).run(commands)
+
+
+def _await_build(phase: Phase) -> dict[str, Any]:
+    """The build's result, as soon as it is there. Ends by a signal if the build task died."""
+    while True:
+        result = read_result(phase.environment, "build")
+        if result is not None:
+            return result
+        time.sleep(_POLL)
+
+
+class _Tests:
+    def __init__(
+        self, phase: Phase, storage: OwnerStorage, image_id: str, deadline: Deadline
+    ) -> None:
+        self._phase = phase
+        self._storage = storage
+        self._image_id = image_id
+        self._deadline = deadline
+        self._sandbox = Sandbox(storage.env(), driver=phase.environment.driver,
+                                allow=phase.environment.network_allow)
+        self._network = (Network.EGRESS if phase.request["test"]["network"] == "egress"
+                         else Network.NONE)
+
+    def run(self, commands: list[Any]) -> str:
+        done: list[dict[str, Any]] = []
+        self._phase.fields["commands"] = done
+        todo = [self._argv(command) for command in commands]
+        if self._phase.request["test"]["entry_point"]:
+            todo.append(("the image's entry point", self._entry_point()))
+        try:
+            for number, (shown, argv) in enumerate(todo, 1):
+                self._one(number, len(todo), shown, argv, done)
+        finally:
+            self._storage.remove_containers(self._sandbox)
+        return "succeeded"
+
+    def _one(
+        self, number: int, of: int, shown: str, argv: list[str], done: list[dict[str, Any]]
+    ) -> None:
+        log = self._phase.log
+        log.say(f"test {number}/{of}: {shown}")
+        started = time.monotonic()
+        name = f"nbs-test-{self._phase.environment.alloc_id}-{number}"
+        said: list[str] = []
+        record: dict[str, Any] = {"command": shown, "exit_code": None, "duration_seconds": 0.0}
+        done.append(record)
+        try:
+            self._create(name)
+            options = [word for key, value in self._phase.request["test"]["env"].items()
+                       for word in ("--env", f"{key}={value}")]
+            code = self._sandbox.run(
+                self._storage.buildah("run", "--isolation", "chroot", *options, name, "--", *argv),
+                lambda stream, text: said.append(log.write(stream, text)),
+                self._deadline, network=self._network)
+        except DeadlinePassed:
+            raise PhaseFailed(
+                "TestTimeout",
+                f"timed out after {duration(self._deadline.seconds)} in test {number}/{of}",
+                command=shown, step=f"test {number}/{of}") from None
+        finally:
+            record["duration_seconds"] = round(time.monotonic() - started, 3)
+        record["exit_code"] = code
+        if code:
+            raise _failure(number, of, shown, code, said)
+
+    def _create(self, name: str) -> None:
+        ulimits = [word for limit in _ULIMITS for word in ("--ulimit", limit)]
+        code, _, said = self._sandbox.capture(
+            self._storage.buildah("from", "--pull-never", "--name", name, "--cap-drop",
+                                  "CAP_SYS_CHROOT", "--http-proxy=false", "--cgroup-parent",
+                                  self._storage.own_containers, *ulimits, self._image_id),
+            self._deadline)
+        if code:
+            raise PhaseFailed("TestFailed", f"a container of the image cannot be made: {said}",
+                              exit_code=code)
+
+    @staticmethod
+    def _argv(command: str | list[str]) -> tuple[str, list[str]]:
+        """A string goes to the image's own shell as one argument; a list is run as it is."""
+        if isinstance(command, str):
+            return command, ["/bin/sh", "-c", command]
+        return json.dumps(command, ensure_ascii=False), list(command)
+
+    def _entry_point(self) -> list[str]:
+        code, said, _ = self._sandbox.capture(
+            self._storage.buildah("inspect", "--type", "image", "--format",
+                                  "{{json .OCIv1.Config}}", self._image_id), self._deadline)
+        config = json.loads(said) if code == 0 else {}
+        argv = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+        if not argv:
+            raise PhaseFailed("TestCommandNotFound",
+                              "test.entry_point is set, but the image has no ENTRYPOINT or CMD")
+        return argv
+
+
+def _failure(number: int, of: int, shown: str, code: int, said: list[str]) -> PhaseFailed:
+    last = said[-1] if said else ""
+    missing = code in (1, 125, 127) and any(
+        "executable" in line or "fork/exec" in line for line in said[-3:]
+        if any(sign in line for sign in _NOT_FOUND))
+    reason = "TestCommandNotFound" if missing else "TestFailed"
+    message = last if missing else f"test {number}/{of} exited with status {code}"
+    return PhaseFailed(reason, message, command=shown, exit_code=code, step=f"test {number}/{of}")

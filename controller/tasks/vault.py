@@ -1,0 +1,127 @@
+"""Credentials from Vault by workload identity, for as long as a phase needs them and no longer.
+
+The task logs in by itself with the JWT that Nomad wrote (auth method `jwt`), reads KV version 2
+secrets, revokes its token and deletes the JWT before the first line of untrusted code runs. Done
+in the task and not by a `template`, so that a refused path is a precise failure at once instead of
+a task that stays pending.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from types import TracebackType
+from typing import Any
+
+from controller.tasks.environment import TaskEnvironment
+from controller.tasks.errors import PhaseFailed
+from controller.tasks.redaction import Redactor
+
+_TIMEOUT = 10  # seconds for one call
+# The agent's environment may name a proxy; credentials go to Vault and nowhere else.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class VaultSession:
+    """A login to Vault, as a context: entering costs nothing, the first read logs in.
+
+    Leaving revokes the token and deletes the identity, whether or not it was used. Every value
+    read is registered with `redactor` first.
+    """
+
+    def __init__(self, environment: TaskEnvironment, redactor: Redactor) -> None:
+        self._environment = environment
+        self._redactor = redactor
+        self._token: str | None = None
+
+    def __enter__(self) -> VaultSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._environment.identity_file.unlink(missing_ok=True)
+        if self._token:
+            try:
+                self._call("POST", "auth/token/revoke-self", {})
+            except (urllib.error.URLError, OSError):
+                # The token dies by its own short period; nobody else ever held it.
+                pass
+            self._token = None
+
+    def read(self, path: str, needed: tuple[tuple[str, ...], ...]) -> dict[str, str]:
+        """The fields of the secret at `path` (`MOUNT/…`, with or without `data/`).
+
+        `needed` lists alternatives: one of these groups of fields must be there. Raises PhaseFailed
+        with SecretNotFound, SecretRefused, SecretIncomplete or VaultUnavailable.
+        """
+        mount = self._environment.vault_kv_mount
+        below = path.strip("/").removeprefix(f"{mount}/").removeprefix("data/")
+        try:
+            if self._token is None:
+                self._login()
+            answer = self._call("GET", f"{mount}/data/{urllib.parse.quote(below)}")
+        except urllib.error.HTTPError as error:
+            raise _refusal(error.code, path) from error
+        except (OSError, ValueError) as error:
+            raise PhaseFailed("VaultUnavailable", f"Vault did not answer: {error}") from error
+        fields = {
+            str(name): str(value)
+            for name, value in ((answer.get("data") or {}).get("data") or {}).items()
+            if value is not None
+        }
+        self._redactor.add(*(value for name, value in fields.items()
+                             if name not in ("username", "registry", "known_hosts")))
+        if not any(all(fields.get(name) for name in group) for group in needed):
+            wanted = " or ".join(" and ".join(group) for group in needed)
+            raise PhaseFailed("SecretIncomplete", f"the secret at {path} has no {wanted}")
+        return fields
+
+    def _login(self) -> None:
+        environment = self._environment
+        try:
+            jwt = environment.identity_file.read_text().strip()
+        except OSError as error:
+            raise PhaseFailed(
+                "VaultUnavailable", "this task has no workload identity for Vault"
+            ) from error
+        if not environment.vault_addr:
+            raise PhaseFailed("VaultUnavailable", "the pack variable vault_addr is empty")
+        self._redactor.add(jwt)
+        try:
+            answer = self._call("POST", f"auth/{environment.vault_auth_mount}/login",
+                                {"role": environment.vault_role, "jwt": jwt})
+        except urllib.error.HTTPError as error:
+            raise PhaseFailed(
+                "VaultUnavailable",
+                f"Vault refused the login of role {environment.vault_role} (HTTP {error.code})",
+            ) from error
+        self._token = str(answer["auth"]["client_token"])
+        self._redactor.add(self._token)
+
+    def _call(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+        headers = {"X-Vault-Request": "true"}
+        if self._token:
+            headers["X-Vault-Token"] = self._token
+        request = urllib.request.Request(
+            f"{self._environment.vault_addr.rstrip('/')}/v1/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers=headers,
+            method=method,
+        )
+        with _OPENER.open(request, timeout=_TIMEOUT) as response:
+            raw = response.read(1 << 20)
+        return json.loads(raw) if raw else {}
+
+
+def _refusal(code: int, path: str) -> PhaseFailed:
+    if code == 404:
+        return PhaseFailed("SecretNotFound", f"Vault has no secret at {path}")
+    if code == 403:
+        return PhaseFailed("SecretRefused", f"Vault refuses this phase to read {path}")
+    return PhaseFailed("VaultUnavailable", f"Vault answered HTTP {code} for {path}")
