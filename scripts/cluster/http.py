@@ -1,0 +1,32 @@
+"""The few HTTP requests that bring-up needs, with errors as OSError."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""No proxy: every server of the cluster is on loopback."""
+
+
+def get(url: str, *, headers: dict[str, str] | None = None, seconds: float = 5) -> bytes:
+    """Return the body of a GET; OSError (HTTPError included) when it does not succeed."""
+    request = urllib.request.Request(url, headers=headers or {})
+    with _DIRECT.open(request, timeout=seconds) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def get_json(url: str, *, headers: dict[str, str] | None = None, seconds: float = 5) -> Any:
+    return json.loads(get(url, headers=headers, seconds=seconds))
+
+
+def status_of(url: str, *, seconds: float = 5) -> int:
+    """Return the HTTP status of a GET, whichever it is; OSError when nothing answers."""
+    try:
+        with _DIRECT.open(url, timeout=seconds) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code

@@ -1,0 +1,105 @@
+"""Where the cluster keeps things: the repository, the cache, and the state directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ClusterError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+LONGEST_SOCKET_PATH = 107
+"""Linux refuses a unix socket whose path has more bytes than this."""
+
+SOCKET_BELOW_STATE = "/a/" + "0" * 36 + "/controller/secrets/api.sock"
+"""The deepest socket Nomad makes: STATE/a is its allocation directory."""
+
+
+def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory for downloads, builds and virtual environments; may not exist yet."""
+    base = environ.get("XDG_CACHE_HOME") or os.path.join(home(environ), ".cache")
+    return Path(base) / "nomad-build-service"
+
+
+def home(environ: Mapping[str, str] = os.environ) -> str:
+    return environ.get("HOME") or os.path.expanduser("~")
+
+
+def default_state_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where a cluster lives: `NBS_STATE_DIR`, or a place that suits the user."""
+    chosen = environ.get("NBS_STATE_DIR")
+    if chosen:
+        return Path(chosen).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/nbs-demo")
+    base = environ.get("XDG_STATE_HOME") or os.path.join(home(environ), ".local", "state")
+    return Path(base) / "nbs-demo"
+
+
+@dataclass(frozen=True)
+class StateDirectory:
+    """The layout below one cluster's state directory.
+
+    Names are short on purpose: Nomad's task sockets lie below `allocations`, and a socket's
+    path is limited to 107 bytes.
+    """
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        """The file that says: this directory is a cluster's, and may be removed by `down`."""
+        return self.root / "cluster.json"
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "bin"
+
+    @property
+    def node(self) -> Path:
+        """The installation prefix, as a build node has it in /opt/nomad-build-service."""
+        return self.root / "node"
+
+    @property
+    def storage(self) -> Path:
+        """Image layers and build caches, owned by the task user."""
+        return self.root / "storage"
+
+    @property
+    def allocations(self) -> Path:
+        return self.root / "a"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def processes(self) -> Path:
+        return self.root / "processes"
+
+    def data(self, name: str) -> Path:
+        return self.root / "data" / name
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def require_short(self) -> None:
+        """Refuse a root so long that Nomad could not make its task sockets."""
+        length = len(os.fsencode(str(self.root))) + len(SOCKET_BELOW_STATE)
+        if length > LONGEST_SOCKET_PATH:
+            longest = LONGEST_SOCKET_PATH - len(SOCKET_BELOW_STATE)
+            raise ClusterError(
+                f"the state directory {self.root} is too long: Nomad makes unix sockets below it,"
+                f" so it may have {longest} bytes at most. Set NBS_STATE_DIR to a shorter path"
+            )

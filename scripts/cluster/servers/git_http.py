@@ -1,0 +1,46 @@
+"""Git over HTTP: lighttpd with `git http-backend`, /private/ behind a password."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..http import status_of
+from ..secrets_file import htpasswd_line, password
+from .server import Server
+
+
+class GitHttp(Server):
+    name = "git-http"
+    username = "builder"
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.ports.get('git-http')}"
+
+    @property
+    def password(self) -> str:
+        return password(self.state.secrets, "git")
+
+    def url(self, name: str, *, private: bool) -> str:
+        return f"{self.address}/{'private' if private else 'public'}/{name}.git"
+
+    def prepare(self) -> Sequence[str]:
+        users = self.state.config / "git.htpasswd"
+        if not users.exists():
+            users = self.write_config("git.htpasswd", htpasswd_line(self.username, self.password))
+        uploads = self.data_directory()
+        repositories = self.state.data("git")
+        repositories.mkdir(parents=True, exist_ok=True)
+        self.account.own(repositories)
+        config = self.render(
+            "git-http.conf",
+            port=self.ports.get("git-http"),
+            repositories=repositories,
+            uploads=uploads,
+            htpasswd=users,
+        )
+        return ["lighttpd", "-D", "-f", str(config)]
+
+    def ready(self) -> bool:
+        """The private tree asks for the password."""
+        return status_of(f"{self.address}/private/") == 401

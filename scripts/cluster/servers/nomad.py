@@ -1,0 +1,94 @@
+"""A Nomad agent, server and client in one, that keeps its data over restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import nomad
+
+from ..account import Account
+from ..http import get_json
+from ..waiting import wait_for
+from .server import Server, Surroundings
+
+
+class Nomad(Server):
+    name = "nomad"
+    ready_seconds = 60
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        account: Account,
+        *,
+        consul_address: str,
+        vault_address: str,
+    ) -> None:
+        super().__init__(surroundings, account)
+        self._consul_address = consul_address
+        self._vault_address = vault_address
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.ports.get('nomad')}"
+
+    def prepare(self) -> Sequence[str]:
+        lowest, highest = self.ports.dynamic_range()
+        # Tasks of another user must be able to walk through here to their own directories.
+        self.state.allocations.mkdir(exist_ok=True)
+        self.state.allocations.chmod(0o711)
+        config = self.render(
+            "nomad.hcl",
+            data_dir=self.data_directory(0o711),
+            alloc_dir=self.state.allocations,
+            alloc_mounts_dir=self.state.root / "m",
+            http_port=self.ports.get("nomad"),
+            rpc_port=self.ports.get("nomad-rpc"),
+            serf_port=self.ports.get("nomad-serf"),
+            min_dynamic_port=lowest,
+            max_dynamic_port=highest,
+            consul_address=self._consul_address.removeprefix("http://"),
+            vault_address=self._vault_address,
+        )
+        return [str(self.state.bin / "nomad"), "agent", f"-config={config}"]
+
+    def ready(self) -> bool:
+        """A leader is elected, and our node is ready with the raw_exec driver healthy."""
+        if not get_json(f"{self.address}/v1/status/leader"):
+            return False
+        return any(
+            node["Status"] == "ready"
+            and (node.get("Drivers") or {}).get("raw_exec", {}).get("Healthy", False)
+            for node in get_json(f"{self.address}/v1/nodes")
+        )
+
+    def client(self) -> nomad.Nomad:
+        """Return a python-nomad client for set-up calls (it has no streaming worth using)."""
+        return nomad.Nomad(
+            host="127.0.0.1", port=self.ports.get("nomad"), secure=False, timeout=10
+        )
+
+    def stop_jobs(self, *, seconds: float = 60) -> None:
+        """Deregister every job and wait until no task of any allocation runs any more."""
+        client = self.client()
+        for job in client.jobs.get_jobs(namespace="*"):
+            client.job.deregister_job(job["ID"], purge=True, namespace=job["Namespace"])
+        wait_for(
+            "every allocation's tasks ended", lambda: not self._running_tasks(), seconds=seconds
+        )
+
+    def _running_tasks(self) -> list[str]:
+        return [
+            f"{allocation['ID'][:8]}/{task}"
+            for allocation in get_json(f"{self.address}/v1/allocations?namespace=*")
+            for task, state in (allocation.get("TaskStates") or {}).items()
+            if state["State"] == "running"
+        ]
+
+    def node(self) -> dict[str, Any]:
+        """Return the one node as the API describes it."""
+        nodes: list[dict[str, Any]] = get_json(f"{self.address}/v1/nodes")
+        return nodes[0]
+
+
