@@ -19,14 +19,13 @@ from controller.tasks.phase import Phase
 from controller.tasks.process import Deadline, duration
 from controller.tasks.registry import login
 from controller.tasks.routes import NAME_SERVER
-from controller.tasks.sandbox import Network, Sandbox
+from controller.tasks.sandbox import Network, Sandbox, ulimits
 from controller.tasks.storage import OwnerStorage
 from controller.tasks.vault import VaultSession
 
 # Older ones let a RUN step out of its chroot (CVE-2024-1753, CVE-2024-9675, double chroot).
 _OLDEST_BUILDAH = (1, 39)
 _MAX_DOCKERFILE = 1 << 20
-_ULIMITS = ("nofile=65536:65536", "nproc=8192:8192", "core=0:0")
 _GIT_SECRET = (("ssh_key",), ("username", "password"), ("password",))
 _PULL_SECRET = (("registry", "username", "password"),)
 
@@ -134,7 +133,9 @@ class _Build:
                 code = self._sandbox.run(
                     self._storage.buildah("pull", "--quiet", "--retry", "2", "--policy", "ifnewer",
                                           "--authfile", str(authfile), image),
-                    lambda stream, text: said.append(self._log.write(stream, text)),
+                    # Standard output is the image's ID, which tells a reader nothing.
+                    lambda stream, text: said.append(
+                        text if stream == "stdout" else self._log.write(stream, text)),
                     self._phase.deadline)
                 if code:
                     raise diagnosis.pull_failure(image, said)
@@ -171,8 +172,7 @@ class _Build:
                    "--pull=never", "--force-rm", "--http-proxy=false", "--format", "oci",
                    "--cgroup-parent", self._storage.own_containers]
         options += ["--no-cache"] if request["clear_cache"] else ["--layers"]
-        for ulimit in _ULIMITS:
-            options += ["--ulimit", ulimit]
+        options += ulimits(processes=8192)
         if request["build_network"] != "none":
             options += ["--dns", NAME_SERVER]
         if request["target"]:

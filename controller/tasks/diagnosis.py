@@ -35,7 +35,7 @@ _BUILD = (
     (r"secret required but no secret", "SecretNotFound"),
     (r"building at STEP \"(?:COPY|ADD) ", "CopyFailed"),
     (r"image not known|manifest unknown|name unknown", "BaseImageNotFound"),
-    (r"building at STEP \"RUN ", "RunFailed"),
+    (r"building at STEP \"RUN [\s\S]*: exit status \d+$", "RunFailed"),
 )
 
 _PULL = (

@@ -28,14 +28,15 @@ from controller.tasks.redaction import Redactor
 from controller.tasks.untrusted_files import create, directory, write_json
 
 _QUOTED_LINES = 40  # of the log, in a failure
-_FINISH_WITHIN = 900  # publish has no timeout of its own in a request
+_PUBLISH_WITHIN = 900  # seconds; publishing has no timeout of its own in a request
 
 
 @dataclass(slots=True)
 class Phase:
     """What a phase's work gets: its surroundings, the request, the log, and its time.
 
-    `fields` go into the phase's result, also when the phase fails halfway.
+    `fields` go into the phase's result, also when the phase fails halfway. `started` may be moved
+    by a phase that first had to wait for another.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Phase:
     redactor: Redactor
     deadline: Deadline
     fields: dict[str, Any]
+    started: datetime
 
 
 Work = Callable[[Phase], str]
@@ -60,16 +62,16 @@ def run(
     is not one for a build.
     """
     _stop_by_exception()
-    started = datetime.now(UTC)
     redactor = Redactor()
     with directory(environment.alloc_dir, "data", "nbs", "logs", create=True) as logs:
         log = PhaseLog(create(logs, f"{name}.log"), environment.log_max_bytes, redactor)
-    fields: dict[str, Any] = {}
+    phase = Phase(name, environment, {}, log, redactor, Deadline.after(_PUBLISH_WITHIN), {},
+                  datetime.now(UTC))
     failed: dict[str, Any] | None = None
     try:
-        request = (read or read_request)(environment)
-        deadline = Deadline.after(_seconds(name, request, environment))
-        status = work(Phase(name, environment, request, log, redactor, deadline, fields))
+        phase.request = (read or read_request)(environment)
+        phase.deadline = Deadline.after(_seconds(name, phase.request, environment))
+        status = work(phase)
     except PhaseFailed as error:
         status, failed = "failed", _failure(name, log, redactor, error)
     except DeadlinePassed:
@@ -89,9 +91,10 @@ def run(
     finished = datetime.now(UTC)
     result = {
         "schema": SCHEMA, "job_id": environment.job_id, "alloc_id": environment.alloc_id,
-        "phase": name, "status": status, "started_at": utc(started), "finished_at": utc(finished),
-        "duration_seconds": round((finished - started).total_seconds(), 3), "failure": failed,
-        "log_lines_dropped": log.dropped, **fields,
+        "phase": name, "status": status, "started_at": utc(phase.started),
+        "finished_at": utc(finished),
+        "duration_seconds": round((finished - phase.started).total_seconds(), 3),
+        "failure": failed, "log_lines_dropped": log.dropped, **phase.fields,
     }
     with directory(environment.alloc_dir, "data", "nbs") as results:
         write_json(results, f"{name}.json", result)
@@ -117,7 +120,7 @@ def _seconds(name: str, request: dict[str, Any], environment: TaskEnvironment) -
     if name == "test":
         test = request.get("test") or {}
         return int(test.get("timeout") or request.get("test_timeout") or environment.test_timeout)
-    return _FINISH_WITHIN
+    return _PUBLISH_WITHIN
 
 
 def _failure(name: str, log: PhaseLog, redactor: Redactor, error: PhaseFailed) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,21 @@ class Network(enum.Enum):
     HOST = "host"  # for the runner's own pulls and pushes, never while untrusted code runs
     NONE = "none"
     EGRESS = "egress"
+
+
+def ulimits(*, processes: int) -> list[str]:
+    """Buildah's options that bound processes, open files and core dumps of what it runs.
+
+    No limit can be raised beyond what this process may have itself.
+    """
+    wanted = (("nproc", resource.RLIMIT_NPROC, processes),
+              ("nofile", resource.RLIMIT_NOFILE, 65536), ("core", resource.RLIMIT_CORE, 0))
+    options = []
+    for name, number, limit in wanted:
+        hard = resource.getrlimit(number)[1]
+        value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        options += ["--ulimit", f"{name}={value}:{value}"]
+    return options
 
 
 class Sandbox:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.phase import Phase
 from controller.tasks.phase_results import read_result
 from controller.tasks.process import Deadline, duration
-from controller.tasks.sandbox import Network, Sandbox
+from controller.tasks.sandbox import Network, Sandbox, ulimits
 from controller.tasks.storage import OwnerStorage
 
 _POLL = 0.03  # seconds; a result appears once in a build, and inotify is not in the library
-_ULIMITS = ("nofile=65536:65536", "nproc=4096:4096", "core=0:0")
 _NOT_FOUND = ("executable file", "no such file or directory", "not found")
 
 
@@ -33,7 +33,7 @@ def work(phase: Phase) -> str:
         return "skipped"
     storage = OwnerStorage(phase.environment, phase.request["owner"])
     # The time of the phase begins now, not while it waited.
-    deadline = Deadline.after(phase.deadline.seconds)
+    phase.started, deadline = datetime.now(UTC), Deadline.after(phase.deadline.seconds)
     with storage.in_use():
         return _Tests(phase, storage, build["image_id"], deadline).run(commands)
 
@@ -103,11 +103,10 @@ class _Tests:
             raise _failure(number, of, shown, code, said)
 
     def _create(self, name: str) -> None:
-        ulimits = [word for limit in _ULIMITS for word in ("--ulimit", limit)]
         code, _, said = self._sandbox.capture(
             self._storage.buildah("from", "--pull-never", "--name", name, "--cap-drop",
                                   "CAP_SYS_CHROOT", "--http-proxy=false", "--cgroup-parent",
-                                  self._storage.own_containers, *ulimits, self._image_id),
+                                  self._storage.own_containers, *ulimits(processes=4096), self._image_id),
             self._deadline)
         if code:
             raise PhaseFailed("TestFailed", f"a container of the image cannot be made: {said}",
