@@ -1,4 +1,4 @@
-"""Git over HTTP: lighttpd with `git http-backend`, /private/ behind a password."""
+"""Git over HTTP: lighttpd with `git http-backend`, /git/private/ behind a password."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class GitHttp(Server):
         return password(self.state.secrets, "git")
 
     def url(self, name: str, *, private: bool) -> str:
-        return f"{self.address}/{'private' if private else 'public'}/{name}.git"
+        return f"{self.address}/git/{'private' if private else 'public'}/{name}.git"
 
     def prepare(self) -> Sequence[str]:
         users = self.state.config / "git.htpasswd"
@@ -43,4 +43,4 @@ class GitHttp(Server):
 
     def ready(self) -> bool:
         """The private tree asks for the password."""
-        return status_of(f"{self.address}/private/") == 401
+        return status_of(f"{self.address}/git/private/") == 401
