@@ -24,6 +24,10 @@ CMD ["/bin/sh"]
 """
 
 
+LOOPBACK_UP = ("sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+"""A new network namespace has a loopback interface, but it is down."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What a command in an image did."""
@@ -134,7 +138,7 @@ class Buildah:
         argv = [
             "unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork",
             "--kill-child", "--mount-proc", "--ipc", "--uts", *(() if network else ("--net",)),
-            "--", str(self._program),
+            "--", *(() if network else LOOPBACK_UP), str(self._program),
             "--root", str(self._root / "storage"), "--runroot", str(self._root / "run"),
             *arguments,
         ]
