@@ -1,0 +1,103 @@
+"""Vault as this service uses it: does a secret exist? Values are never asked for.
+
+hvac blocks, so it runs in worker threads; it is imported with the first call, because most of the
+controller's life needs it not. The token comes from a login with the workload's identity and is
+replaced before it ends, or when Vault refuses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import Enum
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from controller.errors import UnavailableError
+from controller.settings import Settings
+
+_TIMEOUT = 5  # seconds for one answer of Vault
+_RENEW_AT = 2 / 3  # of a token's life
+
+
+class Found(Enum):
+    """Vault's answer about a path."""
+
+    YES = "yes"
+    NO = "no"
+    REFUSED = "refused"
+
+
+class VaultClient:
+    """The metadata of KV version 2 secrets. Methods raise UnavailableError."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = settings.vault_addr
+        self.mount = settings.vault_kv_mount
+        self._auth_mount = settings.vault_auth_mount
+        self._role = settings.vault_role
+        self._jwt_file = settings.vault_jwt_file
+        self._fixed_token = settings.vault_token
+        self._client: Any = None
+        self._expires = 0.0  # time.monotonic()
+        self._lock = Lock()
+
+    async def exists(self, path: str) -> Found:
+        """Whether there is a secret at a path below the mount."""
+        return await asyncio.to_thread(self._exists, path)
+
+    async def sealed(self) -> bool:
+        """Whether Vault is sealed."""
+        return await asyncio.to_thread(self._sealed)
+
+    def _exists(self, path: str) -> Found:
+        import hvac.exceptions
+        import requests
+
+        for last in (False, True):
+            try:
+                client = self._logged_in(again=last)
+                client.secrets.kv.v2.read_secret_metadata(path=path, mount_point=self.mount)
+            except hvac.exceptions.InvalidPath:
+                return Found.NO
+            except hvac.exceptions.Forbidden:
+                continue  # the token may have been revoked: log in again, once
+            except (hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
+                raise self._down(error) from error
+            return Found.YES
+        return Found.REFUSED
+
+    def _sealed(self) -> bool:
+        import hvac.exceptions
+        import requests
+
+        try:
+            return bool(self._new_client().sys.read_seal_status()["sealed"])
+        except (hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
+            raise self._down(error) from error
+
+    def _logged_in(self, *, again: bool) -> Any:
+        with self._lock:
+            if self._client is None or again or time.monotonic() >= self._expires:
+                client = self._new_client()
+                self._expires = self._login(client)
+                self._client = client
+            return self._client
+
+    def _login(self, client: Any) -> float:
+        """Log in; when the token is to be replaced, on the monotonic clock."""
+        if not self._jwt_file:
+            client.token = self._fixed_token
+            return float("inf")
+        jwt = Path(self._jwt_file).read_text(encoding="utf-8").strip()
+        answer = client.auth.jwt.jwt_login(role=self._role, jwt=jwt, path=self._auth_mount)
+        return time.monotonic() + float(answer["auth"]["lease_duration"]) * _RENEW_AT
+
+    def _new_client(self) -> Any:
+        import hvac
+
+        return hvac.Client(url=self.address, timeout=_TIMEOUT, token="")
+
+    def _down(self, error: Exception) -> UnavailableError:
+        return UnavailableError("vault", f"{type(error).__name__} at {self.address}: {error}")

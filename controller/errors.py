@@ -1,0 +1,106 @@
+"""Every error that callers of the service may see, below one root.
+
+Each has an HTTP status and a stable `name`; the message names the field, the value or the
+dependency, and `details` says what to do next. Adapters turn their library's errors into these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from controller.contract.json_schema import Problem
+
+
+class ServiceError(Exception):
+    """An error with an HTTP status, a message for people, and the next step in `details`."""
+
+    status = 500
+    name = "internal_error"
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.problems: list[Problem] = []
+
+
+class MalformedRequestError(ServiceError):
+    """The body or a parameter cannot be read at all."""
+
+    status = 400
+    name = "malformed_request"
+
+
+class InvalidFieldsError(ServiceError):
+    """The request was read, and fields of it are wrong: all of them are in `problems`."""
+
+    status = 422
+    name = "invalid_fields"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        fields = ", ".join(problem.field for problem in problems)
+        super().__init__(f"the request has {len(problems)} problem(s): {fields}",
+                         "; ".join(str(problem) for problem in problems))
+        self.problems = list(problems)
+
+
+class UnknownBuildError(ServiceError):
+    """There is no such build, neither in Nomad nor in the history."""
+
+    status = 404
+    name = "unknown_job"
+
+
+class IdempotencyConflictError(ServiceError):
+    """The idempotency key was used before, for another request."""
+
+    status = 409
+    name = "idempotency_conflict"
+
+
+class RequestTooLargeError(ServiceError):
+    """The body is larger than the service reads, or the request than Nomad carries."""
+
+    status = 413
+    name = "request_too_large"
+
+
+class UnsupportedMediaError(ServiceError):
+    """The body is not JSON by its own account."""
+
+    status = 415
+    name = "unsupported_media_type"
+
+
+class UnavailableError(ServiceError):
+    """Something that the service needs is down. `dependency` names it."""
+
+    status = 503
+    name = "unavailable"
+
+    def __init__(self, dependency: str, message: str, details: str = "") -> None:
+        super().__init__(f"{dependency}: {message}", details or f"check {dependency}, then retry")
+        self.dependency = dependency
+
+
+class ParentMissingError(UnavailableError):
+    """The parameterized job of a build class is not registered (yet), or is stopped."""
+
+    def __init__(self, parent: str, namespace: str) -> None:
+        super().__init__(
+            "nomad", f"job {parent!r} is not registered in namespace {namespace!r}",
+            "the pack registers it: wait until `nomad-pack run` has ended, or run it again")
+
+
+class RefusedError(ServiceError):
+    """A dependency refuses this service: its token or policy lacks a right."""
+
+    status = 502
+    name = "refused_by_dependency"
+
+
+class NotFoundError(ServiceError):
+    """An adapter's answer for what does not exist; services turn it into their own words."""
+
+    status = 404
+    name = "not_found"

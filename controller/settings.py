@@ -1,0 +1,147 @@
+"""Settings: from the environment, else from Consul KV, else a default; with each value's source.
+
+A setting `nomad_timeout` is `NBS_NOMAD_TIMEOUT` in the environment and
+`nomad-build-service/config/nomad_timeout` in Consul KV. Addresses and tokens of the HashiCorp
+programs also have the names that those programs read themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+CONFIG_PREFIX = "nomad-build-service/config/"
+_SECRET = "secret"  # noqa: S105  the key of a marker, not a secret
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names it, its source and what it should be."""
+
+
+def _setting(default: Any, about: str, *, also: tuple[str, ...] = (), secret: bool = False) -> Any:
+    return field(default=default, metadata={"help": about, "also": also, _SECRET: secret})
+
+
+@dataclass(frozen=True, slots=True)
+class BuildClass:
+    """What one parameterized job reserves for a build. CPU in MHz, memory and disk in MB."""
+
+    name: str
+    cpu: int = 1000
+    memory: int = 2048
+    memory_max: int = 0
+    disk: int = 4096
+    node_pool: str = ""
+    arch: str = ""
+
+
+def _classes(text: str) -> tuple[BuildClass, ...]:
+    known: set[str] = {item.name for item in fields(BuildClass)} - {"name"}
+    given = json.loads(text)
+    if not isinstance(given, dict) or "default" not in given:
+        raise ValueError('must be a JSON object with a class named "default"')
+    classes = []
+    for name, one in sorted(given.items()):
+        values: dict[str, Any] = {
+            key: str(value) if key in ("node_pool", "arch") else int(value)
+            for key, value in one.items() if key in known and value is not None}
+        classes.append(BuildClass(name, **values))
+    return tuple(classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operator can set. Times in seconds, sizes in bytes."""
+
+    bind: str = _setting("127.0.0.1", "Address that the API and the metrics listen on.")
+    port: int = _setting(8080, "Port of the API; 0 takes a free one.")
+    metrics_port: int = _setting(9090, "Port of /metrics; 0 takes a free one.")
+    log_level: str = _setting("info", "debug, info, warning or error.")
+    namespace: str = _setting("default", "Nomad namespace of the build jobs.",
+                              also=("NOMAD_NAMESPACE",))
+    name_prefix: str = _setting("", "Prefix of all job names, as the pack's name_prefix.")
+    build_classes: tuple[BuildClass, ...] = _setting(
+        (BuildClass("default"),), "Build classes as JSON, as the pack's build_classes.")
+    nomad_addr: str = _setting("", "Nomad's HTTP API.", also=("NOMAD_ADDR",))
+    nomad_unix_addr: str = _setting(
+        "", "Nomad's task API socket, used when nomad_addr is not set.", also=("NOMAD_UNIX_ADDR",))
+    nomad_token: str = _setting("", "Token for Nomad; in a task, the workload identity.",
+                                also=("NOMAD_TOKEN",), secret=True)
+    nomad_token_file: str = _setting("", "File that holds the token, read again when it changes.")
+    nomad_timeout: float = _setting(10.0, "Time for one answer of Nomad.")
+    consul_addr: str = _setting("http://127.0.0.1:8500", "Consul's HTTP API.",
+                                also=("CONSUL_HTTP_ADDR",))
+    consul_token: str = _setting("", "Token for Consul.", also=("CONSUL_HTTP_TOKEN",), secret=True)
+    vault_addr: str = _setting("", "Vault's HTTP API; empty: credential paths are not checked.",
+                               also=("VAULT_ADDR",))
+    vault_token: str = _setting("", "Token for Vault where there is no workload identity.",
+                                also=("VAULT_TOKEN",), secret=True)
+    vault_kv_mount: str = _setting("secret", "Mount of the KV version 2 engine.")
+    vault_auth_mount: str = _setting("jwt-nomad", "Mount of Vault's JWT auth method.")
+    vault_role: str = _setting("nbs-controller", "Vault role that the controller logs in with.")
+    vault_jwt_file: str = _setting("", "File with the workload identity for Vault.")
+    max_body: int = _setting(1 << 20, "Largest request body that is read.")
+    relist_interval: float = _setting(20.0, "Time between two full lists of the builds.")
+    keepalive_interval: float = _setting(15.0, "Time between signs of life on a silent stream.")
+    stream_buffer: int = _setting(1 << 20, "Log bytes kept for the watchers of one phase.")
+    log_answer: int = _setting(2 << 20, "Most log bytes of a phase in one getLogs answer.")
+    history_tail: int = _setting(96 << 10, "Log bytes of each phase kept in the history.")
+    shutdown_grace: float = _setting(5.0, "Time for open requests to end after SIGTERM.")
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parent_jobs(self) -> dict[str, BuildClass]:
+        """The parameterized jobs of the build classes, by Nomad job ID."""
+        base = f"{self.name_prefix}image-build"
+        return {base if one.name == "default" else f"{base}-{one.name}": one
+                for one in self.build_classes}
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """Every value with its source, secrets masked."""
+        result: dict[str, dict[str, Any]] = {}
+        for item in _fields():
+            value = getattr(self, item.name)
+            if item.metadata[_SECRET]:
+                value = "(set)" if value else ""
+            elif item.name == "build_classes":
+                value = [one.name for one in value]
+            result[item.name] = {"value": value, "source": self.sources[item.name]}
+        return result
+
+
+def load(environ: Mapping[str, str], stored: Mapping[str, str]) -> Settings:
+    """Settings from the environment and from what Consul KV holds below CONFIG_PREFIX.
+
+    Raises SettingError for a value that cannot be used.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for item in _fields():
+        names = (f"NBS_{item.name.upper()}", *item.metadata["also"])
+        variable = next((name for name in names if environ.get(name)), None)
+        if variable:
+            text, sources[item.name] = environ[variable], f"environment {variable}"
+        elif item.name in stored and not item.metadata[_SECRET]:
+            text, sources[item.name] = stored[item.name], f"consul {CONFIG_PREFIX}{item.name}"
+        else:
+            sources[item.name] = "default"
+            continue
+        try:
+            values[item.name] = _parser(item.name, item.default)(text)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise SettingError(f"setting {item.name} from {sources[item.name]}: {error}") from error
+    return Settings(**values, sources=sources)
+
+
+def _fields() -> list[Any]:
+    return [item for item in fields(Settings) if item.name != "sources"]
+
+
+def _parser(name: str, default: Any) -> Callable[[str], Any]:
+    if name == "build_classes":
+        return _classes
+    if isinstance(default, int | float):
+        return type(default)
+    return str.strip
