@@ -13,7 +13,9 @@ from . import skopeo
 from .account import Account
 from .errors import ClusterError
 
-BASE_IMAGE = "base/busybox:1.36"
+BASE_IMAGE = "base/busybox:debian"
+"""Repository and tag of the base image: Debian's busybox, in whichever version is installed."""
+
 BUSYBOX = Path("/bin/busybox")
 
 BASE_DOCKERFILE = """\

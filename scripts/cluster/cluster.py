@@ -123,7 +123,8 @@ class Cluster:
             took = time.monotonic() - began
             self.progress(f"{server.name} {word} in {took:.1f} s, log {server.process.log}")
         self._set_up_vault()
-        if not self.registry.tags(BASE_IMAGE.partition(":")[0]):
+        repository, _, tag = BASE_IMAGE.partition(":")
+        if tag not in self.registry.tags(repository):
             began = time.monotonic()
             self.buildah.make_base_image(self.registry.credentials)
             self.progress(f"base image made in {time.monotonic() - began:.1f} s")
