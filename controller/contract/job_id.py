@@ -58,7 +58,7 @@ def from_nomad(namespace: str, nomad_job_id: str) -> DispatchedJob:
     """Split Nomad's ID of a dispatched child. Raises ValueError where it is not one."""
     parent, found, suffix = nomad_job_id.rpartition(_DISPATCH)
     if not (found and parent and suffix and namespace):
-        raise ValueError(f"{nomad_job_id!r} is not the ID of a dispatched job (JOB/dispatch-SUFFIX)")
+        raise ValueError(f"{nomad_job_id!r} is no dispatched job's ID (JOB/dispatch-SUFFIX)")
     return DispatchedJob(namespace, parent, suffix)
 
 

@@ -23,92 +23,216 @@ class Reason:
 _AUTHOR, _OPERATOR, _TRANSIENT = "author", "operator", "transient"
 
 _ALL = (
-    Reason("InvalidRequest", _AUTHOR, False,
-           "Correct the fields that the message names and submit again."),
-    Reason("GitRefNotFound", _AUTHOR, False,
-           "Check git_ref: the branch, tag or commit must exist in the repository and be pushed."),
-    Reason("GitAuthenticationFailed", _AUTHOR, False,
-           "Check git_credentials_path: the secret needs username and password, or ssh_key, with "
-           "read access to this repository."),
-    Reason("GitHostKeyUnknown", _OPERATOR, False,
-           "Add the server's public host key: field known_hosts of the Git secret, or the pack "
-           "variable git_known_hosts."),
-    Reason("GitRepositoryNotFound", _AUTHOR, False,
-           "Check repo_url; servers also answer 'not found' where a private repository was asked "
-           "for without credentials."),
-    Reason("GitUnreachable", _TRANSIENT, True,
-           "The Git server could not be reached or did not answer in time; try again, then check "
-           "the network from the build node."),
+    Reason(
+        "InvalidRequest",
+        _AUTHOR,
+        False,
+        "Correct the fields that the message names and submit again.",
+    ),
+    Reason(
+        "GitRefNotFound",
+        _AUTHOR,
+        False,
+        "Check git_ref: the branch, tag or commit must exist in the repository and be pushed.",
+    ),
+    Reason(
+        "GitAuthenticationFailed",
+        _AUTHOR,
+        False,
+        "Check git_credentials_path: the secret needs username and password, or ssh_key, with "
+        "read access to this repository.",
+    ),
+    Reason(
+        "GitHostKeyUnknown",
+        _OPERATOR,
+        False,
+        "Add the server's public host key: field known_hosts of the Git secret, or the pack "
+        "variable git_known_hosts.",
+    ),
+    Reason(
+        "GitRepositoryNotFound",
+        _AUTHOR,
+        False,
+        "Check repo_url; servers also answer 'not found' where a private repository was asked "
+        "for without credentials.",
+    ),
+    Reason(
+        "GitUnreachable",
+        _TRANSIENT,
+        True,
+        "The Git server could not be reached or did not answer in time; try again, then check "
+        "the network from the build node.",
+    ),
     Reason("GitFetchFailed", _AUTHOR, False, "Read the log: Git's own message is in it."),
-    Reason("DockerfileNotFound", _AUTHOR, False,
-           "Check dockerfile_path (relative to the repository's root) and that it is committed."),
+    Reason(
+        "DockerfileNotFound",
+        _AUTHOR,
+        False,
+        "Check dockerfile_path (relative to the repository's root) and that it is committed.",
+    ),
     Reason("DockerfileInvalid", _AUTHOR, False, "Correct the named line of the Dockerfile."),
-    Reason("DockerfileRefused", _AUTHOR, False,
-           "FROM and --from may name stages and registry images only, and files must lie inside "
-           "the build context."),
-    Reason("BaseImageNotFound", _AUTHOR, False,
-           "Check the image name and tag in FROM or --from; an image without a registry host is "
-           "looked up where the node's registries.conf says."),
-    Reason("BaseImageAuthenticationFailed", _OPERATOR, False,
-           "The registry refuses to let this image be pulled: check the pull credential "
-           "(pack variable pull_credentials_path)."),
-    Reason("BaseImageUnavailable", _TRANSIENT, True,
-           "The base image's registry could not be reached or failed; try again."),
-    Reason("RunFailed", _AUTHOR, False,
-           "The command in this RUN step exited with an error; the log tail shows its output."),
-    Reason("CopyFailed", _AUTHOR, False,
-           "The source of this COPY or ADD is not in the build context: check the path, "
-           ".dockerignore and context_path."),
+    Reason(
+        "DockerfileRefused",
+        _AUTHOR,
+        False,
+        "FROM and --from may name stages and registry images only, and files must lie inside "
+        "the build context.",
+    ),
+    Reason(
+        "BaseImageNotFound",
+        _AUTHOR,
+        False,
+        "Check the image name and tag in FROM or --from; an image without a registry host is "
+        "looked up where the node's registries.conf says.",
+    ),
+    Reason(
+        "BaseImageAuthenticationFailed",
+        _OPERATOR,
+        False,
+        "The registry refuses to let this image be pulled: check the pull credential "
+        "(pack variable pull_credentials_path).",
+    ),
+    Reason(
+        "BaseImageUnavailable",
+        _TRANSIENT,
+        True,
+        "The base image's registry could not be reached or failed; try again.",
+    ),
+    Reason(
+        "RunFailed",
+        _AUTHOR,
+        False,
+        "The command in this RUN step exited with an error; the log tail shows its output.",
+    ),
+    Reason(
+        "CopyFailed",
+        _AUTHOR,
+        False,
+        "The source of this COPY or ADD is not in the build context: check the path, "
+        ".dockerignore and context_path.",
+    ),
     Reason("BuildFailed", _AUTHOR, False, "Read the log around the named step."),
-    Reason("BuildTimeout", _AUTHOR, False,
-           "Raise build_timeout, or make the step that ran out of time faster."),
-    Reason("TestTimeout", _AUTHOR, False,
-           "Raise test_timeout, or find out why the test command does not end."),
-    Reason("TestFailed", _AUTHOR, False,
-           "The test command exited with an error; the log tail shows its output."),
-    Reason("TestCommandNotFound", _AUTHOR, False,
-           "The image has no such program. A string is run with the image's /bin/sh; for an image "
-           "without a shell, write the command as a list of words."),
-    Reason("OutOfMemory", _AUTHOR, False,
-           "The build used more memory than its class reserves: choose a larger class with "
-           "resource_limits.memory, or use less."),
-    Reason("OutOfDisk", _OPERATOR, True,
-           "The node ran out of disk space: run image-prune, or give builds more disk."),
-    Reason("SecretNotFound", _AUTHOR, False,
-           "There is no secret at this Vault path: check the path in the request."),
-    Reason("SecretRefused", _OPERATOR, False,
-           "Vault does not let this phase read the path: check the path, or the policies of the "
-           "phase's Vault role."),
-    Reason("SecretIncomplete", _AUTHOR, False,
-           "The secret exists but lacks the fields that the message names."),
-    Reason("VaultUnavailable", _TRANSIENT, True,
-           "Vault could not be reached, is sealed, or refused the workload's login: try again, "
-           "then check Vault and the auth mount."),
-    Reason("RegistryAuthenticationFailed", _AUTHOR, False,
-           "The registry refused the push: check registry_credentials_path and that the account "
-           "may push to this repository."),
-    Reason("RegistryUnavailable", _TRANSIENT, True,
-           "The registry could not be reached or failed; try again (publishing rebuilds nothing "
-           "that is in the layer cache)."),
+    Reason(
+        "BuildTimeout",
+        _AUTHOR,
+        False,
+        "Raise build_timeout, or make the step that ran out of time faster.",
+    ),
+    Reason(
+        "TestTimeout",
+        _AUTHOR,
+        False,
+        "Raise test_timeout, or find out why the test command does not end.",
+    ),
+    Reason(
+        "TestFailed",
+        _AUTHOR,
+        False,
+        "The test command exited with an error; the log tail shows its output.",
+    ),
+    Reason(
+        "TestCommandNotFound",
+        _AUTHOR,
+        False,
+        "The image has no such program. A string is run with the image's /bin/sh; for an image "
+        "without a shell, write the command as a list of words.",
+    ),
+    Reason(
+        "OutOfMemory",
+        _AUTHOR,
+        False,
+        "The build used more memory than its class reserves: choose a larger class with "
+        "resource_limits.memory, or use less.",
+    ),
+    Reason(
+        "OutOfDisk",
+        _OPERATOR,
+        True,
+        "The node ran out of disk space: run image-prune, or give builds more disk.",
+    ),
+    Reason(
+        "SecretNotFound",
+        _AUTHOR,
+        False,
+        "There is no secret at this Vault path: check the path in the request.",
+    ),
+    Reason(
+        "SecretRefused",
+        _OPERATOR,
+        False,
+        "Vault does not let this phase read the path: check the path, or the policies of the "
+        "phase's Vault role.",
+    ),
+    Reason(
+        "SecretIncomplete",
+        _AUTHOR,
+        False,
+        "The secret exists but lacks the fields that the message names.",
+    ),
+    Reason(
+        "VaultUnavailable",
+        _TRANSIENT,
+        True,
+        "Vault could not be reached, is sealed, or refused the workload's login: try again, "
+        "then check Vault and the auth mount.",
+    ),
+    Reason(
+        "RegistryAuthenticationFailed",
+        _AUTHOR,
+        False,
+        "The registry refused the push: check registry_credentials_path and that the account "
+        "may push to this repository.",
+    ),
+    Reason(
+        "RegistryUnavailable",
+        _TRANSIENT,
+        True,
+        "The registry could not be reached or failed; try again (publishing rebuilds nothing "
+        "that is in the layer cache).",
+    ),
     Reason("PublishFailed", _OPERATOR, False, "Read the publish log for the registry's answer."),
-    Reason("DigestMismatch", _OPERATOR, True,
-           "The registry holds another manifest under this tag than the one pushed: another build "
-           "may have moved the tag at the same moment."),
-    Reason("NetworkIsolationUnavailable", _OPERATOR, False,
-           "This node cannot give a build the network isolation asked for: run scripts/node-setup "
-           "on it (slirp4netns, /dev/net/tun)."),
-    Reason("NodeNotPrepared", _OPERATOR, False,
-           "This node lacks something that a build needs: run scripts/node-setup on it."),
-    Reason("TamperedResult", _AUTHOR, False,
-           "A file that an earlier phase left is not what it should be; nothing was published."),
+    Reason(
+        "DigestMismatch",
+        _OPERATOR,
+        True,
+        "The registry holds another manifest under this tag than the one pushed: another build "
+        "may have moved the tag at the same moment.",
+    ),
+    Reason(
+        "NetworkIsolationUnavailable",
+        _OPERATOR,
+        False,
+        "This node cannot give a build the network isolation asked for: run scripts/node-setup "
+        "on it (slirp4netns, /dev/net/tun).",
+    ),
+    Reason(
+        "NodeNotPrepared",
+        _OPERATOR,
+        False,
+        "This node lacks something that a build needs: run scripts/node-setup on it.",
+    ),
+    Reason(
+        "TamperedResult",
+        _AUTHOR,
+        False,
+        "A file that an earlier phase left is not what it should be; nothing was published.",
+    ),
     Reason("Killed", _TRANSIENT, True, "The build was stopped before it ended."),
     Reason("NodeDrained", _TRANSIENT, True, "The node was drained; submit the build again."),
     Reason("NodeLost", _TRANSIENT, True, "The node was lost; Nomad places the build again."),
-    Reason("TaskStartFailed", _OPERATOR, False,
-           "Nomad could not start the task: its event says why (user, driver, or the runner not "
-           "installed on this node)."),
-    Reason("InternalError", _OPERATOR, True,
-           "The runner met a condition that it does not know: please report it with the log."),
+    Reason(
+        "TaskStartFailed",
+        _OPERATOR,
+        False,
+        "Nomad could not start the task: its event says why (user, driver, or the runner not "
+        "installed on this node).",
+    ),
+    Reason(
+        "InternalError",
+        _OPERATOR,
+        True,
+        "The runner met a condition that it does not know: please report it with the log.",
+    ),
 )
 
 REASONS: dict[str, Reason] = {reason.name: reason for reason in _ALL}

@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from controller.tasks.environment import TaskEnvironment
+
+_TASKS = ("build", "test", "publish", "finish", "prune", "promote")
 _USAGE = "usage: nbs-task build|test|publish|finish|prune|promote (inside a Nomad task)"
 
 
@@ -33,35 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyError as missing:
         print(f"{missing.args[0]} is not set. {_USAGE}", file=sys.stderr)
         return 2
-    return _TASKS[arguments[0]](surroundings)
+    return _run(arguments[0], surroundings)
 
 
-def _phase(name: str):  # type: ignore[no-untyped-def]  # the module is imported by name
-    def run(surroundings):  # type: ignore[no-untyped-def]
-        from importlib import import_module
+def _run(name: str, surroundings: TaskEnvironment) -> int:
+    from controller.tasks import phase
 
-        from controller.tasks import phase
+    if name == "finish":
+        from controller.tasks import finish
 
-        module = import_module(f"controller.tasks.{name}")
-        return phase.run(name, surroundings, module.work, getattr(module, "read", None))
+        return finish.run(surroundings)
+    if name == "prune":
+        from controller.tasks import prune
 
-    return run
+        return prune.run(surroundings)
+    module = import_module(f"controller.tasks.{name}")
+    return phase.run(name, surroundings, module.work, getattr(module, "read", None))
 
-
-def _finish(surroundings):  # type: ignore[no-untyped-def]
-    from controller.tasks import finish
-
-    return finish.run(surroundings)
-
-
-def _prune(surroundings):  # type: ignore[no-untyped-def]
-    from controller.tasks import prune
-
-    return prune.run(surroundings)
-
-
-_TASKS = {**{name: _phase(name) for name in ("build", "test", "publish", "promote")},
-          "finish": _finish, "prune": _prune}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,8 @@
 """How Git gets a credential: it calls the runner, which answers from a private file.
 
-Git runs `GIT_ASKPASS "Password for 'https://user@host': "` and `GIT_SSH [options] host command`. Both
-are the runner's own executable, told apart by the `NBS_ASKPASS` variable, which names a JSON file of
-mode 0600. No shell is involved and no value is in argv or the environment.
+Git runs `GIT_ASKPASS "Password for 'https://user@host': "` and `GIT_SSH [options] host command`.
+Both are the runner's own executable, which knows by the variable `NBS_ASKPASS`, the name of a JSON
+file of mode 0600, that it is asked. No shell is involved and no value is in argv or environment.
 """
 
 from __future__ import annotations
@@ -19,10 +19,28 @@ def write_answers(
     directory: Path, *, host: str, credential: dict[str, str], known_hosts: str
 ) -> Path:
     """Write what the callbacks need below a private directory; the path of the answers."""
-    ssh = ["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
-           "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15",
-           "-o", "PermitLocalCommand=no", "-o", "ForwardAgent=no", "-o", "ProxyCommand=none",
-           "-o", "GlobalKnownHostsFile=/dev/null"]
+    ssh = [
+        "-F",
+        "/dev/null",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "IdentitiesOnly=yes",
+        "-o",
+        "ConnectTimeout=20",
+        "-o",
+        "ServerAliveInterval=15",
+        "-o",
+        "PermitLocalCommand=no",
+        "-o",
+        "ForwardAgent=no",
+        "-o",
+        "ProxyCommand=none",
+        "-o",
+        "GlobalKnownHostsFile=/dev/null",
+    ]
     hosts = _private(directory / "known_hosts", known_hosts.rstrip("\n") + "\n")
     ssh += ["-o", f"UserKnownHostsFile={hosts}"]
     if credential.get("ssh_key"):
@@ -30,8 +48,12 @@ def write_answers(
         ssh += ["-i", str(key)]
     else:
         ssh += ["-o", "IdentityAgent=none", "-i", "/dev/null"]
-    answers = {"host": host, "ssh": ssh, "username": credential.get("username", ""),
-               "password": credential.get("password", "")}
+    answers = {
+        "host": host,
+        "ssh": ssh,
+        "username": credential.get("username", ""),
+        "password": credential.get("password", ""),
+    }
     return _private(directory / "answers.json", json.dumps(answers))
 
 
@@ -40,7 +62,7 @@ def answer(answers_file: str, arguments: Sequence[str]) -> int:
     answers = json.loads(Path(answers_file).read_text())
     prompt = re.match(r"(Username|Password) for '(?P<url>[^']*)'", arguments[0])
     if len(arguments) != 1 or not prompt:
-        os.execvp("ssh", ["ssh", *answers["ssh"], *arguments])
+        os.execvp("ssh", ["ssh", *answers["ssh"], *arguments])  # noqa: S606  no shell is the point
     asked_host = prompt["url"].partition("://")[2].rpartition("@")[2].partition("/")[0]
     field = prompt[1].lower()
     if asked_host != answers["host"] or not answers[field]:

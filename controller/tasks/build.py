@@ -15,6 +15,7 @@ from controller.tasks import diagnosis, dockerfile
 from controller.tasks.build_progress import BuildProgress
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.git import Repository
+from controller.tasks.memory import MemoryWatch
 from controller.tasks.phase import Phase
 from controller.tasks.process import Deadline, duration
 from controller.tasks.registry import login
@@ -44,8 +45,10 @@ class _Build:
         self._request = phase.request
         self._log = phase.log
         self._storage = storage
-        self._sandbox = Sandbox(storage.env(), driver=phase.environment.driver,
-                                allow=phase.environment.network_allow)
+        self._sandbox = Sandbox(
+            storage.env(), driver=phase.environment.driver, allow=phase.environment.network_allow
+        )
+        self._memory = MemoryWatch()
         self._position = "while fetching the repository"
 
     def run(self) -> str:
@@ -66,15 +69,19 @@ class _Build:
     def _timeout(self) -> PhaseFailed:
         seconds = self._phase.deadline.seconds
         steps = self._phase.fields.get("steps") or [{}]
-        return PhaseFailed("BuildTimeout",
-                           f"timed out after {duration(seconds)} {self._position}",
-                           step=steps[-1].get("text"), dockerfile_line=steps[-1].get("line"))
+        return PhaseFailed(
+            "BuildTimeout",
+            f"timed out after {duration(seconds)} {self._position}",
+            step=steps[-1].get("text"),
+            dockerfile_line=steps[-1].get("line"),
+        )
 
     def _check_buildah(self) -> None:
         environment = self._phase.environment
         try:
-            _, said, _ = self._sandbox.capture([environment.buildah, "--version"],
-                                               Deadline.after(30))
+            _, said, _ = self._sandbox.capture(
+                [environment.buildah, "--version"], Deadline.after(30)
+            )
         except OSError as error:
             raise PhaseFailed("NodeNotPrepared", f"buildah cannot be run: {error}") from error
         match = re.search(r"version (\d+)\.(\d+)", said)
@@ -82,7 +89,8 @@ class _Build:
             raise PhaseFailed(
                 "NodeNotPrepared",
                 f"{environment.buildah} is {said.strip() or 'unknown'}: versions below "
-                f"{'.'.join(map(str, _OLDEST_BUILDAH))} let a build step out of its chroot")
+                f"{'.'.join(map(str, _OLDEST_BUILDAH))} let a build step out of its chroot",
+            )
 
     def _credentials(self) -> tuple[dict[str, str], dict[str, str]]:
         """The Git and the pull credential; Vault's token and the identity are gone afterwards."""
@@ -98,8 +106,14 @@ class _Build:
     def _fetch(self, credential: dict[str, str]) -> None:
         url, ref = self._request["repo_url"], self._request["git_ref"]
         self._log.say(f"fetching {ref} of {url}")
-        repository = Repository(self._phase.environment, self._log, self._phase.deadline, url,
-                                self._storage.source, credential)
+        repository = Repository(
+            self._phase.environment,
+            self._log,
+            self._phase.deadline,
+            url,
+            self._storage.source,
+            credential,
+        )
         commit = repository.fetch(ref, submodules=self._request["submodules"])
         self._phase.fields.update(commit=commit, source=url)
         self._log.say(f"commit {commit}")
@@ -109,36 +123,51 @@ class _Build:
         source = self._storage.source.resolve()
         context = _inside(source, self._request["context_path"], "context_path")
         if not context.is_dir():
-            raise PhaseFailed("DockerfileNotFound",
-                              f"context_path {self._request['context_path']!r} is no directory of "
-                              "the repository")
+            raise PhaseFailed(
+                "DockerfileNotFound",
+                f"context_path {self._request['context_path']!r} is no directory of the repository",
+            )
         wanted = self._request["dockerfile_path"]
         path = _inside(source, wanted, "dockerfile_path")
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
                 raise PhaseFailed("DockerfileNotFound", f"{wanted!r} is not a plain file")
-            if path.stat().st_size > _MAX_DOCKERFILE:
+            if status.st_size > _MAX_DOCKERFILE:
                 raise PhaseFailed("DockerfileInvalid", f"{wanted!r} is larger than 1 MiB")
             return context, path.read_text("utf-8", "replace")
         except FileNotFoundError as error:
-            raise PhaseFailed("DockerfileNotFound",
-                              f"the repository has no {wanted!r} at this commit") from error
+            raise PhaseFailed(
+                "DockerfileNotFound", f"the repository has no {wanted!r} at this commit"
+            ) from error
 
     def _pull(self, images: tuple[str, ...], credential: dict[str, str]) -> None:
         """Fetch base images before the build: afterwards no credential is at hand."""
         with login(self._phase.environment.secrets_dir, credential) as authfile:
             for image in images:
-                self._log.say(f"base image {image}")
-                said: list[str] = []
-                code = self._sandbox.run(
-                    self._storage.buildah("pull", "--quiet", "--retry", "2", "--policy", "ifnewer",
-                                          "--authfile", str(authfile), image),
-                    # Standard output is the image's ID, which tells a reader nothing.
-                    lambda stream, text: said.append(
-                        text if stream == "stdout" else self._log.write(stream, text)),
-                    self._phase.deadline)
-                if code:
-                    raise diagnosis.pull_failure(image, said)
+                self._pull_one(image, authfile)
+
+    def _pull_one(self, image: str, authfile: Path) -> None:
+        self._log.say(f"base image {image}")
+        said: list[str] = []
+
+        def on_line(stream: str, text: str) -> None:
+            # Standard output is the image's ID, which tells a reader nothing.
+            said.append(text if stream == "stdout" else self._log.write(stream, text))
+
+        argv = self._storage.buildah(
+            "pull",
+            "--quiet",
+            "--retry",
+            "2",
+            "--policy",
+            "ifnewer",
+            "--authfile",
+            str(authfile),
+            image,
+        )
+        if self._sandbox.run(argv, on_line, self._phase.deadline):
+            raise diagnosis.pull_failure(image, said)
 
     def _bud(self, context: Path, text: str, parsed: dockerfile.Dockerfile) -> str:
         scratch = self._storage.scratch
@@ -147,8 +176,14 @@ class _Build:
         (scratch / "Dockerfile").write_text(text)
         iidfile = scratch / "iid"
         progress = BuildProgress(parsed)
-        argv = self._storage.buildah(*self._options(context), "--iidfile", str(iidfile),
-                                     "--file", str(scratch / "Dockerfile"), str(context))
+        argv = self._storage.buildah(
+            *self._options(context),
+            "--iidfile",
+            str(iidfile),
+            "--file",
+            str(scratch / "Dockerfile"),
+            str(context),
+        )
         network = Network.NONE if self._request["build_network"] == "none" else Network.EGRESS
 
         def on_line(stream: str, line: str) -> None:
@@ -156,21 +191,33 @@ class _Build:
             self._position = progress.position
 
         try:
-            code = self._sandbox.run(argv, on_line, self._phase.deadline, network=network,
-                                     cwd=scratch)
+            code = self._sandbox.run(
+                argv, on_line, self._phase.deadline, network=network, cwd=scratch
+            )
         finally:
             self._phase.fields.update(progress.fields())
         if code:
-            raise diagnosis.build_failure(code, progress)
+            raise diagnosis.build_failure(code, progress, self._memory)
         cache = self._phase.fields["cache"]
         self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
         return iidfile.read_text().strip()
 
     def _options(self, context: Path) -> list[str]:
         request = self._request
-        options = ["build", "--isolation", "chroot", "--cap-drop", "CAP_SYS_CHROOT",
-                   "--pull=never", "--force-rm", "--http-proxy=false", "--format", "oci",
-                   "--cgroup-parent", self._storage.own_containers]
+        options = [
+            "build",
+            "--isolation",
+            "chroot",
+            "--cap-drop",
+            "CAP_SYS_CHROOT",
+            "--pull=never",
+            "--force-rm",
+            "--http-proxy=false",
+            "--format",
+            "oci",
+            "--cgroup-parent",
+            self._storage.own_containers,
+        ]
         options += ["--no-cache"] if request["clear_cache"] else ["--layers"]
         options += ulimits(processes=8192)
         if request["build_network"] != "none":
@@ -188,14 +235,17 @@ class _Build:
 
     def _labels(self) -> dict[str, Any]:
         """Who made this from what: https://specs.opencontainers.org/image-spec/annotations."""
-        return {"org.opencontainers.image.source": self._request["repo_url"],
-                "org.opencontainers.image.revision": self._phase.fields["commit"],
-                **self._request["labels"]}
+        return {
+            "org.opencontainers.image.source": self._request["repo_url"],
+            "org.opencontainers.image.revision": self._phase.fields["commit"],
+            **self._request["labels"],
+        }
 
 
 def _inside(source: Path, relative: str, field: str) -> Path:
     path = Path(os.path.realpath(source / relative))
     if not path.is_relative_to(source):
-        raise PhaseFailed("DockerfileRefused",
-                          f"{field} {relative!r} leads out of the repository through a link")
+        raise PhaseFailed(
+            "DockerfileRefused", f"{field} {relative!r} leads out of the repository through a link"
+        )
     return path

@@ -12,8 +12,10 @@ from typing import Any
 
 from controller.tasks.dockerfile import Dockerfile, Instruction
 
-_STEP = re.compile(r"(?:\[(?P<stage>\d+)/(?P<stages>\d+)\] )?STEP (?P<step>\d+)/(?P<of>\d+): "
-                   r"(?P<text>.*)")
+_STEP = re.compile(
+    r"(?:\[(?P<stage>\d+)/(?P<stages>\d+)\] )?STEP (?P<step>\d+)/(?P<of>\d+): "
+    r"(?P<text>.*)"
+)
 _CACHED = re.compile(r"--> (?:Using cache|Cache pulled from remote)\b")
 _SPACE = re.compile(r"\s+")
 
@@ -44,8 +46,11 @@ class BuildProgress:
         if match:
             stage = int(match["stage"] or 1)
             line = self._line(stage, int(match["step"]), match["text"])
-            self.steps.append(Step(stage, int(match["step"]), int(match["of"]),
-                                   match["text"][:1000], line))
+            self.steps.append(
+                Step(
+                    stage, int(match["step"]), int(match["of"]), _words(match["text"])[:1000], line
+                )
+            )
         elif _CACHED.match(text) and self.steps:
             self.steps[-1].cached = True
         elif stream == "stderr" and text.startswith(("Error:", "error ", "Build error:")):
@@ -69,8 +74,10 @@ class BuildProgress:
         """What the phase's result says about steps and cache."""
         counted = [step for step in self.steps if not step.text.startswith("FROM")]
         hits = sum(step.cached for step in counted)
-        return {"steps": [asdict(step) for step in self.steps[:500]],
-                "cache": {"hits": hits, "misses": len(counted) - hits}}
+        return {
+            "steps": [asdict(step) for step in self.steps[:500]],
+            "cache": {"hits": hits, "misses": len(counted) - hits},
+        }
 
     def _line(self, stage: int, step: int, text: str) -> int | None:
         """The line of a step: by stage and position where the words agree, else by the words."""
@@ -90,8 +97,11 @@ class BuildProgress:
 def _same(instruction: Instruction, wanted: str) -> bool:
     mine = _words(instruction.source)
     # A here-document follows on its own lines; Buildah prints the first line of the instruction.
-    return mine == wanted or (bool(wanted) and mine.startswith(wanted)) or \
-        (instruction.keyword == "FROM" and wanted.startswith("FROM "))
+    return (
+        mine == wanted
+        or (bool(wanted) and mine.startswith(wanted))
+        or (instruction.keyword == "FROM" and wanted.startswith("FROM "))
+    )
 
 
 def _words(text: str) -> str:

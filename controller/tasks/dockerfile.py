@@ -24,15 +24,19 @@ _VARIABLE = re.compile(
 # Transports other than a registry: https://github.com/containers/image (containers-transports.5)
 _TRANSPORT = re.compile(
     r"(?:(?:containers-storage|dir|docker-archive|docker-daemon|oci|oci-archive|ostree|sif"
-    r"|tarball|atomic):|docker://)", re.IGNORECASE)
+    r"|tarball|atomic):|docker://)",
+    re.IGNORECASE,
+)
 # The same, wherever a line could be read as naming an image: a second look that does not depend on
 # this parser agreeing with Buildah's.
 _SUSPICIOUS = re.compile(
-    rf"(?:^\s*FROM\s(?:.*[\s=\"'])?|\bfrom\s*=\s*[\"']?)(?:{_TRANSPORT.pattern})", re.IGNORECASE)
+    rf"(?:^\s*FROM\s(?:.*[\s=\"'])?|\bfrom\s*=\s*[\"']?)(?:{_TRANSPORT.pattern})", re.IGNORECASE
+)
 _REFERENCE = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?/)?"
     r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
-    r"(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\Z")
+    r"(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\Z"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Dockerfile:
 
 
 def parse(text: str, build_args: Mapping[str, str]) -> Dockerfile:
-    """Parse and check. Raises PhaseFailed: DockerfileInvalid or DockerfileRefused, with the line."""
+    """Parse and check. Raises PhaseFailed (DockerfileInvalid, DockerfileRefused) with the line."""
     for number, line in enumerate(text.splitlines(), 1):
         if _SUSPICIOUS.search(line):
             raise _refused(number, line.strip(), "names an image by a transport of the host")
@@ -140,7 +144,7 @@ def _instruction(line: int, logical: str) -> Instruction:
     flags: list[tuple[str, str]] = []
     while match := _FLAG.match(rest):
         flags.append((match["name"], match["value"] or ""))
-        rest = rest[match.end():]
+        rest = rest[match.end() :]
     return Instruction(line, keyword.upper(), tuple(flags), rest.strip())
 
 
@@ -158,9 +162,12 @@ def _stage(instruction: Instruction, global_args: Mapping[str, str]) -> Stage:
         raise _invalid(instruction.line, instruction.source, "must be FROM image [AS name]")
     base = _expand(words[0].strip("\"'"), global_args)
     if not base:
-        raise _invalid(instruction.line, instruction.source,
-                       "names no image once its ARGs are filled in: give them a default or a "
-                       "value in build_args")
+        raise _invalid(
+            instruction.line,
+            instruction.source,
+            "names no image once its ARGs are filled in: give them a default or a "
+            "value in build_args",
+        )
     stage = Stage(base, words[2].lower() if len(words) == 3 else None)
     stage.instructions.append(instruction)
     return stage
@@ -206,8 +213,11 @@ def _sources(instruction: Instruction) -> Iterator[str]:
 
 def _reference(instruction: Instruction, image: str) -> str:
     if _TRANSPORT.match(image) or not _REFERENCE.match(image):
-        raise _refused(instruction.line, instruction.source,
-                       f"names {image!r}, which is neither a stage nor a registry image")
+        raise _refused(
+            instruction.line,
+            instruction.source,
+            f"names {image!r}, which is neither a stage nor a registry image",
+        )
     return image
 
 
@@ -227,10 +237,18 @@ def _expand(text: str, args: Mapping[str, str]) -> str:
 
 
 def _invalid(line: int, source: str, problem: str) -> PhaseFailed:
-    return PhaseFailed("DockerfileInvalid", f"line {line}: {source[:200]!r} {problem}",
-                       step=source[:500], dockerfile_line=line)
+    return PhaseFailed(
+        "DockerfileInvalid",
+        f"line {line}: {source[:200]!r} {problem}",
+        step=source[:500],
+        dockerfile_line=line,
+    )
 
 
 def _refused(line: int, source: str, problem: str) -> PhaseFailed:
-    return PhaseFailed("DockerfileRefused", f"line {line}: {source[:200]!r} {problem}",
-                       step=source[:500], dockerfile_line=line)
+    return PhaseFailed(
+        "DockerfileRefused",
+        f"line {line}: {source[:200]!r} {problem}",
+        step=source[:500],
+        dockerfile_line=line,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class PhaseEnded(Exception):
+class PhaseEnded(Exception):  # noqa: N818  not every end is an error
     """A phase ended before its work was done."""
 
 

@@ -38,9 +38,17 @@ def run(environment: TaskEnvironment) -> int:
 
 def _outcome(environment: TaskEnvironment) -> dict[str, Any]:
     outcome: dict[str, Any] = {
-        "schema": SCHEMA, "job_id": environment.job_id, "alloc_id": environment.alloc_id,
-        "status": "KILLED", "commit": None, "image": None, "digest": None, "references": [],
-        "phases": {}, "failure": None, "logs": _log_sizes(environment),
+        "schema": SCHEMA,
+        "job_id": environment.job_id,
+        "alloc_id": environment.alloc_id,
+        "status": "KILLED",
+        "commit": None,
+        "image": None,
+        "digest": None,
+        "references": [],
+        "phases": {},
+        "failure": None,
+        "logs": _log_sizes(environment),
     }
     failures: list[dict[str, Any]] = []
     stopped_in = "build"
@@ -52,8 +60,16 @@ def _outcome(environment: TaskEnvironment) -> dict[str, Any]:
             continue
         if result is None:
             continue
-        outcome["phases"][phase] = {key: result.get(key) for key in (
-            "status", "started_at", "finished_at", "duration_seconds", "log_lines_dropped")}
+        outcome["phases"][phase] = {
+            key: result.get(key)
+            for key in (
+                "status",
+                "started_at",
+                "finished_at",
+                "duration_seconds",
+                "log_lines_dropped",
+            )
+        }
         outcome.update({key: result[key] for key in _KEPT_FIELDS if result.get(key) is not None})
         if result["status"] == "failed":
             failures.append(result["failure"])
@@ -65,8 +81,9 @@ def _outcome(environment: TaskEnvironment) -> dict[str, Any]:
     elif failures:
         outcome.update(status="FAILED", failure=failures[0])
     else:
-        outcome["failure"] = failure(stopped_in, "Killed",
-                                     f"the build was stopped in phase {stopped_in}")
+        outcome["failure"] = failure(
+            stopped_in, "Killed", f"the build was stopped in phase {stopped_in}"
+        )
     outcome["finished_at"] = utc(datetime.now(UTC))
     return outcome
 
@@ -86,7 +103,7 @@ def _log_sizes(environment: TaskEnvironment) -> dict[str, Any]:
 
 def _clean(environment: TaskEnvironment) -> list[str]:
     """Remove what the build left on the node; what could not be removed."""
-    problems = []
+    problems: list[str] = []
     for task in PHASES:
         # Only where the tasks of an allocation share a file system (raw_exec) is there anything.
         secrets = environment.alloc_dir.parent / task / "secrets"

@@ -29,24 +29,41 @@ _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}\Z")
 _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?!//)")
 
 _SETTINGS = (
-    "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.symlinks=true",
-    "protocol.file.allow=never", "protocol.ext.allow=never", "fetch.fsckObjects=true",
-    "http.followRedirects=false", "credential.helper=", "gc.auto=0", "advice.detachedHead=false",
-    "submodule.recurse=false", "http.lowSpeedLimit=1", "http.lowSpeedTime=60",
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.symlinks=true",
+    "protocol.file.allow=never",
+    "protocol.ext.allow=never",
+    "fetch.fsckObjects=true",
+    "http.followRedirects=false",
+    "credential.helper=",
+    "gc.auto=0",
+    "advice.detachedHead=false",
+    "submodule.recurse=false",
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
 )
 
 # Git's messages, first match wins. https://github.com/git/git (remote-curl.c, transport.c, sshd)
 _FAILURES = (
     (r"couldn't find remote ref|not our ref|no such ref|bad object", "GitRefNotFound"),
     (r"Host key verification failed|No .* host key is known", "GitHostKeyUnknown"),
-    (r"Authentication failed|could not read (?:Username|Password)|terminal prompts disabled"
-     r"|Permission denied \(|HTTP 40[13]|returned error: 40[13]|access denied",
-     "GitAuthenticationFailed"),
-    (r"repository .* not found|does not appear to be a git repository|returned error: 404"
-     r"|No such file or directory", "GitRepositoryNotFound"),
-    (r"Could not resolve host|Connection refused|Connection timed out|Failed to connect"
-     r"|Operation too slow|Network is unreachable|Connection reset|returned error: 5\d\d"
-     r"|Could not read from remote repository|early EOF|unexpected disconnect", "GitUnreachable"),
+    (
+        r"Authentication failed|could not read (?:Username|Password)|terminal prompts disabled"
+        r"|Permission denied \(|HTTP 40[13]|returned error: 40[13]|access denied",
+        "GitAuthenticationFailed",
+    ),
+    (
+        r"repository .* not found|does not appear to be a git repository|returned error: 404"
+        r"|No such file or directory",
+        "GitRepositoryNotFound",
+    ),
+    (
+        r"Could not resolve host|Connection refused|Connection timed out|Failed to connect"
+        r"|Operation too slow|Network is unreachable|Connection reset|returned error: 5\d\d"
+        r"|Could not read from remote repository|early EOF|unexpected disconnect",
+        "GitUnreachable",
+    ),
 )
 
 
@@ -86,8 +103,18 @@ class Repository:
             self._git(env, "checkout", "--quiet", "--detach", "FETCH_HEAD")
             commit = self._commit(env)
             if submodules:
-                self._git(env, "submodule", "--quiet", "update", "--init", "--recursive",
-                          "--depth", "1", "--jobs", "2")
+                self._git(
+                    env,
+                    "submodule",
+                    "--quiet",
+                    "update",
+                    "--init",
+                    "--recursive",
+                    "--depth",
+                    "1",
+                    "--jobs",
+                    "2",
+                )
             self._settle(env)
         finally:
             shutil.rmtree(self._private, ignore_errors=True)
@@ -108,26 +135,54 @@ class Repository:
     def _fetch_short_commit(self, env: dict[str, str], short: str) -> None:
         """No server resolves an abbreviated commit: fetch the history without files, then look."""
         self._log.say(f"{short} is no branch or tag: looking for a commit that begins so")
-        self._git(env, "fetch", "--quiet", "--filter=blob:none", "--no-recurse-submodules", "--",
-                  self._url, "+refs/heads/*:refs/remotes/nbs/*", "+refs/tags/*:refs/tags/*")
-        code, commit, _ = capture(self._argv("rev-parse", "--verify", "--quiet",
-                                             f"{short}^{{commit}}"),
-                                  self._deadline, env=env, cwd=self._target)
+        self._git(
+            env,
+            "fetch",
+            "--quiet",
+            "--filter=blob:none",
+            "--no-recurse-submodules",
+            "--",
+            self._url,
+            "+refs/heads/*:refs/remotes/nbs/*",
+            "+refs/tags/*:refs/tags/*",
+        )
+        code, commit, _ = capture(
+            self._argv("rev-parse", "--verify", "--quiet", f"{short}^{{commit}}"),
+            self._deadline,
+            env=env,
+            cwd=self._target,
+        )
         if code != 0 or not commit.startswith(short):
-            raise PhaseFailed("GitRefNotFound",
-                              f"no branch, tag or single commit of the repository is {short}")
-        self._git(env, "fetch", "--quiet", "--depth", "1", "--no-tags",
-                  "--no-recurse-submodules", "--", self._url, commit)
+            raise PhaseFailed(
+                "GitRefNotFound", f"no branch, tag or single commit of the repository is {short}"
+            )
+        self._git(
+            env,
+            "fetch",
+            "--quiet",
+            "--depth",
+            "1",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--",
+            self._url,
+            commit,
+        )
 
     def _commit(self, env: dict[str, str]) -> str:
-        _, commit, _ = capture(self._argv("rev-parse", "--verify", "HEAD^{commit}"),
-                               self._deadline, env=env, cwd=self._target)
+        _, commit, _ = capture(
+            self._argv("rev-parse", "--verify", "HEAD^{commit}"),
+            self._deadline,
+            env=env,
+            cwd=self._target,
+        )
         return commit
 
     def _settle(self, env: dict[str, str]) -> None:
         """Give every file the commit's time, and drop Git's own directory."""
-        _, seconds, _ = capture(self._argv("log", "-1", "--format=%ct"), self._deadline,
-                                env=env, cwd=self._target)
+        _, seconds, _ = capture(
+            self._argv("log", "-1", "--format=%ct"), self._deadline, env=env, cwd=self._target
+        )
         moment = (int(seconds), int(seconds))
         for folder, folders, files in os.walk(self._target):
             if ".git" in folders:
@@ -153,28 +208,38 @@ class Repository:
     def _env(self) -> dict[str, str]:
         known_hosts = self._credential.get("known_hosts") or self._environment.git_known_hosts
         answers = write_answers(
-            self._private, host=host_of(self._url), credential=self._credential,
+            self._private,
+            host=host_of(self._url),
+            credential=self._credential,
             known_hosts=known_hosts,
         )
         runner = str(Path(sys.argv[0]).resolve())
         return {
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self._private),
-            "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0",
-            "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null",
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "HOME": str(self._private),
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_ALLOW_PROTOCOL": ":".join(self._environment.git_protocols),
-            "GIT_ASKPASS": runner, "GIT_SSH": runner, "GIT_SSH_VARIANT": "ssh",
+            "GIT_ASKPASS": runner,
+            "GIT_SSH": runner,
+            "GIT_SSH_VARIANT": "ssh",
             "NBS_ASKPASS": str(answers),
-            **{name: os.environ[name] for name in ("SSL_CERT_FILE", "GIT_SSL_CAINFO")
-               if name in os.environ},
+            **{
+                name: os.environ[name]
+                for name in ("SSL_CERT_FILE", "GIT_SSL_CAINFO")
+                if name in os.environ
+            },
         }
 
     def _failure(self, action: str) -> PhaseFailed:
-        text = "\n".join(self._said)
-        last = next((line for line in self._said if line.startswith(("fatal:", "error:"))),
-                    self._said[-1] if self._said else "Git gave no message")
         for pattern, reason in _FAILURES:
-            if re.search(pattern, text):
-                return PhaseFailed(reason, last)
+            for line in self._said:
+                if re.search(pattern, line):
+                    return PhaseFailed(reason, line.removeprefix("fatal: "))
+        last = self._said[-1] if self._said else "Git gave no message"
         return PhaseFailed("GitFetchFailed", f"git {action}: {last}")
 
 

@@ -1,8 +1,8 @@
 """The frame around every phase: signals, log, result file, exit code.
 
 A phase is a function that does its work, fills in what its result holds beyond the common fields,
-and returns its status; whatever it raises becomes a failure with a reason. The result is written whole or not at
-all, last, and a phase that was stopped says so.
+and returns its status; whatever it raises becomes a failure with a reason. The result is written
+whole or not at all, last, and a phase that was stopped says so.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ def run(
     redactor = Redactor()
     with directory(environment.alloc_dir, "data", "nbs", "logs", create=True) as logs:
         log = PhaseLog(create(logs, f"{name}.log"), environment.log_max_bytes, redactor)
-    phase = Phase(name, environment, {}, log, redactor, Deadline.after(_PUBLISH_WITHIN), {},
-                  datetime.now(UTC))
+    phase = Phase(
+        name, environment, {}, log, redactor, Deadline.after(_PUBLISH_WITHIN), {}, datetime.now(UTC)
+    )
     failed: dict[str, Any] | None = None
     try:
         phase.request = (read or read_request)(environment)
@@ -75,26 +76,46 @@ def run(
     except PhaseFailed as error:
         status, failed = "failed", _failure(name, log, redactor, error)
     except DeadlinePassed:
-        error = PhaseFailed("PublishFailed", "publishing did not end in time")
-        status, failed = "failed", _failure(name, log, redactor, error)
+        status, failed = (
+            "failed",
+            _failure(
+                name,
+                log,
+                redactor,
+                PhaseFailed("RegistryUnavailable", "the registry did not answer in time"),
+            ),
+        )
     except Stopped:
         status = "killed"
         failed = failure(name, "Killed", "the build was stopped")
     except OSError as error:
         status, failed = "failed", _failure(name, log, redactor, _from_os_error(error))
-    except Exception as error:  # noqa: BLE001  the last line of defence: report, never vanish
+    except Exception as error:  # the last line of defence: report, never vanish
         log.say(traceback.format_exc())
-        status, failed = "failed", _failure(
-            name, log, redactor, PhaseFailed("InternalError", f"{type(error).__name__}: {error}"))
+        status, failed = (
+            "failed",
+            _failure(
+                name,
+                log,
+                redactor,
+                PhaseFailed("InternalError", f"{type(error).__name__}: {error}"),
+            ),
+        )
     _say_end(log, name, status, failed)
     log.close()
     finished = datetime.now(UTC)
     result = {
-        "schema": SCHEMA, "job_id": environment.job_id, "alloc_id": environment.alloc_id,
-        "phase": name, "status": status, "started_at": utc(phase.started),
+        "schema": SCHEMA,
+        "job_id": environment.job_id,
+        "alloc_id": environment.alloc_id,
+        "phase": name,
+        "status": status,
+        "started_at": utc(phase.started),
         "finished_at": utc(finished),
         "duration_seconds": round((finished - phase.started).total_seconds(), 3),
-        "failure": failed, "log_lines_dropped": log.dropped, **phase.fields,
+        "failure": failed,
+        "log_lines_dropped": log.dropped,
+        **phase.fields,
     }
     with directory(environment.alloc_dir, "data", "nbs") as results:
         write_json(results, f"{name}.json", result)
@@ -124,10 +145,17 @@ def _seconds(name: str, request: dict[str, Any], environment: TaskEnvironment) -
 
 
 def _failure(name: str, log: PhaseLog, redactor: Redactor, error: PhaseFailed) -> dict[str, Any]:
-    details = {key: redactor.redact(value) if isinstance(value, str) else value
-               for key, value in error.details.items()}
-    tail = details.pop("log_tail", None) or list(log.tail)[-_QUOTED_LINES:]
-    return failure(name, error.reason, redactor.redact(error.message), log_tail=tail, **details)
+    details: dict[str, Any] = {
+        key: redactor.redact(value) if isinstance(value, str) else value
+        for key, value in error.details.items()
+    }
+    return failure(
+        name,
+        error.reason,
+        redactor.redact(error.message),
+        log_tail=list(log.tail)[-_QUOTED_LINES:],
+        **details,
+    )
 
 
 def _from_os_error(error: OSError) -> PhaseFailed:

@@ -59,7 +59,7 @@ class PhaseLog:
     def _emit(self, raw: bytes) -> None:
         view = memoryview(raw)
         while view:
-            view = view[os.write(self._fd, view):]
+            view = view[os.write(self._fd, view) :]
         try:
             sys.stdout.buffer.write(raw)
             sys.stdout.buffer.flush()

@@ -19,5 +19,6 @@ def read_result(environment: TaskEnvironment, phase: str) -> dict[str, Any] | No
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise PhaseFailed("TamperedResult",
-                          f"the result of phase {phase} cannot be trusted: {error}") from error
+        raise PhaseFailed(
+            "TamperedResult", f"the result of phase {phase} cannot be trusted: {error}"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -51,9 +52,14 @@ class Program:
         pass_fds: Sequence[int] = (),
     ) -> None:
         self._popen = subprocess.Popen(
-            list(argv), env=dict(env), cwd=cwd, pass_fds=pass_fds, start_new_session=True,
+            list(argv),
+            env=dict(env),
+            cwd=cwd,
+            pass_fds=pass_fds,
+            start_new_session=True,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         if stdin is not None and self._popen.stdin:
             # Small enough (a request, a password) for the pipe's buffer: this cannot block.
@@ -65,17 +71,20 @@ class Program:
         """The process ID, which is also that of its group."""
         return self._popen.pid
 
-    def wait(
-        self, on_line: OnLine, deadline: Deadline, *, stdout: _Bytes | None = None
-    ) -> int:
+    def wait(self, on_line: OnLine, deadline: Deadline, *, stdout: _Bytes | None = None) -> int:
         """Hand every line to `on_line(stream, text)` until the program ends; its exit code.
 
         A death by signal N is returned as 128 + N, as shells do. Raises DeadlinePassed after
         killing the group; whatever else is raised meanwhile also kills the group first.
         """
         try:
-            self._read({"stdout": stdout or _Lines("stdout", on_line),
-                        "stderr": _Lines("stderr", on_line)}, deadline)
+            self._read(
+                {
+                    "stdout": stdout or _Lines("stdout", on_line),
+                    "stderr": _Lines("stderr", on_line),
+                },
+                deadline,
+            )
             code = self._popen.wait()
         except BaseException:
             self.kill()
@@ -97,25 +106,21 @@ class Program:
     def kill(self) -> None:
         """End the whole group: SIGTERM, `TERM_GRACE` seconds for its own cleanup, SIGKILL."""
         self._signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(TERM_GRACE)
-        except subprocess.TimeoutExpired:
-            pass
         self._signal(signal.SIGKILL)
         self._popen.wait()
 
     def _signal(self, number: int) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def _read(self, sinks: Mapping[str, _Lines | _Bytes], deadline: Deadline) -> None:
         ended_at: float | None = None
         with selectors.DefaultSelector() as selector:
             for stream, pipe in (("stdout", self._popen.stdout), ("stderr", self._popen.stderr)):
-                assert pipe is not None
-                selector.register(pipe, selectors.EVENT_READ, sinks[stream])
+                if pipe is not None:
+                    selector.register(pipe, selectors.EVENT_READ, sinks[stream])
             while selector.get_map():
                 if not deadline.remaining:
                     raise DeadlinePassed

@@ -25,8 +25,11 @@ from controller.tasks.vault import VaultSession
 
 _SECRET = (("username", "password"),)
 _FIELDS = {
-    "image": "image-repository", "destination": "image-repository", "digest": "digest",
-    "registry_credentials_path": "vault-path", "destination_credentials_path": "vault-path",
+    "image": "image-repository",
+    "destination": "image-repository",
+    "digest": "digest",
+    "registry_credentials_path": "vault-path",
+    "destination_credentials_path": "vault-path",
 }
 
 
@@ -41,13 +44,21 @@ def read(environment: TaskEnvironment) -> dict[str, Any]:
         raise PhaseFailed("InvalidRequest", f"the payload is not JSON: {error}") from error
     if not isinstance(given, dict):
         raise PhaseFailed("InvalidRequest", "the payload is not a JSON object")
-    problems = [f"{name}: is missing" for name in ("image", "digest", "tags")
-                if not given.get(name)]
-    problems += [problem for name, kind in _FIELDS.items() if given.get(name)
-                 for problem in _problem(name, kind, given[name])]
+    problems = [
+        f"{name}: is missing" for name in ("image", "digest", "tags") if not given.get(name)
+    ]
+    problems += [
+        problem
+        for name, kind in _FIELDS.items()
+        if given.get(name)
+        for problem in _problem(name, kind, given[name])
+    ]
     tags = given.get("tags") or []
-    problems += [problem for number, tag in enumerate(tags if isinstance(tags, list) else [None])
-                 for problem in _problem(f"tags[{number}]", "tag", tag)]
+    problems += [
+        problem
+        for number, tag in enumerate(tags if isinstance(tags, list) else [None])
+        for problem in _problem(f"tags[{number}]", "tag", tag)
+    ]
     if problems:
         raise PhaseFailed("InvalidRequest", "; ".join(problems))
     return {name: given.get(name) or "" for name in _FIELDS} | {"tags": tags}

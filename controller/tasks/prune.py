@@ -41,14 +41,22 @@ class _Pruning:
     def __init__(self, environment: TaskEnvironment, sandbox: Sandbox) -> None:
         self._environment = environment
         self._sandbox = sandbox
-        self.done: dict[str, list[str]] = {"scratch": [], "containers": [], "stores": [],
-                                           "in_use": [], "problems": []}
+        self.done: dict[str, list[str]] = {
+            "scratch": [],
+            "containers": [],
+            "stores": [],
+            "in_use": [],
+            "problems": [],
+        }
 
     def owners(self) -> list[Path]:
         """Every owner's directory, the least recently used first."""
         try:
-            found = [entry for entry in self._environment.storage_dir.iterdir()
-                     if entry.is_dir() and not entry.is_symlink()]
+            found = [
+                entry
+                for entry in self._environment.storage_dir.iterdir()
+                if entry.is_dir() and not entry.is_symlink()
+            ]
         except FileNotFoundError:
             return []
         return sorted(found, key=_last_use)
@@ -68,11 +76,22 @@ class _Pruning:
             if dead:
                 run_root = self._environment.task_dir / "run"
                 code, _, said = self._sandbox.capture(
-                    [self._environment.buildah, "--root", str(owner / "root"), "--runroot",
-                     str(run_root), "--storage-driver", "overlay", "rm", *dead],
-                    Deadline.after(_REMOVE_SECONDS))
-                self.done["containers" if code == 0 else "problems"] += dead if code == 0 \
-                    else [said]
+                    [
+                        self._environment.buildah,
+                        "--root",
+                        str(owner / "root"),
+                        "--runroot",
+                        str(run_root),
+                        "--storage-driver",
+                        "overlay",
+                        "rm",
+                        *dead,
+                    ],
+                    Deadline.after(_REMOVE_SECONDS),
+                )
+                self.done["containers" if code == 0 else "problems"] += (
+                    dead if code == 0 else [said]
+                )
 
     def keep_budget(self) -> None:
         """Remove whole stores, the least recently used first, until the rest fits the budget."""
@@ -90,7 +109,7 @@ class _Pruning:
 
     @contextmanager
     def _alone(self, owner: Path) -> Iterator[bool]:
-        with open(owner / "lock", "a", encoding="ascii") as lock:
+        with (owner / "lock").open("a", encoding="ascii") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -101,12 +120,16 @@ class _Pruning:
 
     @staticmethod
     def _entries(folder: Path) -> list[Path]:
-        return [entry for entry in folder.iterdir() if not entry.is_symlink()] \
-            if folder.is_dir() else []
+        return (
+            [entry for entry in folder.iterdir() if not entry.is_symlink()]
+            if folder.is_dir()
+            else []
+        )
 
     def _remove(self, path: Path) -> bool:
-        code, _, said = self._sandbox.capture(["rm", "-rf", "--", str(path)],
-                                              Deadline.after(_REMOVE_SECONDS))
+        code, _, said = self._sandbox.capture(
+            ["rm", "-rf", "--", str(path)], Deadline.after(_REMOVE_SECONDS)
+        )
         if code:
             self.done["problems"].append(said)
             print(f"cannot remove {path}: {said}", file=sys.stderr, flush=True)
@@ -114,8 +137,9 @@ class _Pruning:
 
     def _size(self, owner: Path) -> int:
         """Bytes on disk, counted by root of the namespace: layers hold files of other ids."""
-        code, said, _ = self._sandbox.capture(["du", "-s", "-B1", "--", str(owner)],
-                                              Deadline.after(_MEASURE_SECONDS))
+        code, said, _ = self._sandbox.capture(
+            ["du", "-s", "-B1", "--", str(owner)], Deadline.after(_MEASURE_SECONDS)
+        )
         return int(said.split()[0]) if code == 0 else 0
 
 

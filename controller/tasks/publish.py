@@ -51,26 +51,41 @@ def work(phase: Phase) -> str:
 def _trusted_build(phase: Phase) -> dict[str, Any]:
     build = read_result(phase.environment, "build")
     test = read_result(phase.environment, "test")
-    if build is None or test is None or build["status"] != "succeeded" \
-            or test["status"] not in ("succeeded", "skipped"):
+    if (
+        build is None
+        or test is None
+        or build["status"] != "succeeded"
+        or test["status"] not in ("succeeded", "skipped")
+    ):
         raise PhaseFailed("TamperedResult", "build and test did not both leave a good result")
     if not build.get("image_id") or not build.get("commit"):
         raise PhaseFailed("TamperedResult", "the build's result names no image or no commit")
     return build
 
 
-def _push(
-    phase: Phase, storage: OwnerStorage, image_id: str, reference: str, authfile: str
-) -> str:
+def _push(phase: Phase, storage: OwnerStorage, image_id: str, reference: str, authfile: str) -> str:
     digestfile = phase.environment.task_dir / "digest"
     sandbox = Sandbox(storage.env(), driver=phase.environment.driver)
     said: list[str] = []
     phase.log.say(f"pushing {reference}")
     code = sandbox.run(
-        storage.buildah("push", "--quiet", "--retry", "2", "--retry-delay", "1s", "--authfile",
-                        authfile, "--digestfile", str(digestfile), image_id,
-                        f"docker://{reference}"),
-        lambda stream, text: said.append(phase.log.write(stream, text)), phase.deadline)
+        storage.buildah(
+            "push",
+            "--quiet",
+            "--retry",
+            "2",
+            "--retry-delay",
+            "1s",
+            "--authfile",
+            authfile,
+            "--digestfile",
+            str(digestfile),
+            image_id,
+            f"docker://{reference}",
+        ),
+        lambda stream, text: said.append(phase.log.write(stream, text)),
+        phase.deadline,
+    )
     if code:
         raise diagnosis.push_failure(reference, said)
     digest = digestfile.read_text().strip()

@@ -40,8 +40,13 @@ class Redactor:
 
 def _encodings(value: str) -> set[str]:
     raw = value.encode()
-    encoded = {value, json.dumps(value)[1:-1], urllib.parse.quote(value, safe=""),
-               urllib.parse.quote(value), urllib.parse.quote_plus(value)}
+    encoded = {
+        value,
+        json.dumps(value)[1:-1],
+        urllib.parse.quote(value, safe=""),
+        urllib.parse.quote(value),
+        urllib.parse.quote_plus(value),
+    }
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         text = encode(raw).decode()
         encoded |= {text, text.rstrip("=")}

@@ -31,9 +31,13 @@ def login(directory: Path, *credentials: Mapping[str, str]) -> Iterator[Path]:
     Each credential has `registry`, `username` and `password`; empty ones are left out.
     """
     auths = {
-        credential["registry"]: {"auth": base64.b64encode(
-            f"{credential['username']}:{credential['password']}".encode()).decode()}
-        for credential in credentials if credential
+        credential["registry"]: {
+            "auth": base64.b64encode(
+                f"{credential['username']}:{credential['password']}".encode()
+            ).decode()
+        }
+        for credential in credentials
+        if credential
     }
     path = directory / "registry-auth.json"
     path.unlink(missing_ok=True)
@@ -60,11 +64,24 @@ class Registry:
     def copy(self, source: str, destination: str) -> None:
         """Copy by reference between registries, the digest unchanged. Raises PhaseFailed."""
         said: list[str] = []
-        code = run(["skopeo", "copy", "--quiet", "--all", "--preserve-digests", "--retry-times",
-                    "2", "--authfile", self._authfile, f"docker://{source}",
-                    f"docker://{destination}"],
-                   lambda stream, text: said.append(self._log.write(stream, text)),
-                   self._deadline, env=self._env)
+        code = run(
+            [
+                "skopeo",
+                "copy",
+                "--quiet",
+                "--all",
+                "--preserve-digests",
+                "--retry-times",
+                "2",
+                "--authfile",
+                self._authfile,
+                f"docker://{source}",
+                f"docker://{destination}",
+            ],
+            lambda stream, text: said.append(self._log.write(stream, text)),
+            self._deadline,
+            env=self._env,
+        )
         if code:
             raise diagnosis.push_failure(destination, said)
 
@@ -74,16 +91,19 @@ class Registry:
         The manifest's bytes decide and not a header, which the registry could fill in as it likes.
         """
         lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        program = Program(["skopeo", "inspect", "--raw", "--authfile", self._authfile,
-                           f"docker://{reference}"], env=self._env)
+        program = Program(
+            ["skopeo", "inspect", "--raw", "--authfile", self._authfile, f"docker://{reference}"],
+            env=self._env,
+        )
         raw, code = program.read_all(lambda text: lines["stderr"].append(text), self._deadline)
         if code:
             raise diagnosis.push_failure(reference, lines["stderr"])
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
     def verify(self, reference: str, digest: str) -> None:
-        """Check that the registry holds `digest` under a tag. Raises PhaseFailed(DigestMismatch)."""
+        """Check that a tag names `digest` in the registry. Raises PhaseFailed(DigestMismatch)."""
         found = self.digest(reference)
         if found != digest:
-            raise PhaseFailed("DigestMismatch",
-                              f"{reference} is {found} in the registry, pushed was {digest}")
+            raise PhaseFailed(
+                "DigestMismatch", f"{reference} is {found} in the registry, pushed was {digest}"
+            )

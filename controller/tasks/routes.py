@@ -20,9 +20,18 @@ NAME_SERVER = "10.0.2.3"
 # https://www.iana.org/assignments/iana-ipv4-special-registry: everything that is not the public
 # Internet. IPv6 is off in slirp4netns unless asked for.
 _NEAR = (
-    "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-    "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
-    "224.0.0.0/4", "240.0.0.0/4",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
 )
 
 
@@ -35,24 +44,35 @@ def batch(allow: Sequence[str]) -> str:
     try:
         allowed = [ipaddress.ip_network(cidr) for cidr in allow]
     except ValueError as error:
-        raise PhaseFailed("NetworkIsolationUnavailable",
-                          f"pack variable build_network_allow: {error}") from error
+        raise PhaseFailed(
+            "NetworkIsolationUnavailable", f"pack variable build_network_allow: {error}"
+        ) from error
     closed = [ipaddress.ip_network(cidr) for cidr in _NEAR]
     closed += [ipaddress.ip_network(address) for address in _host_addresses()]
-    lines = [f"route replace blackhole {network}" for network in dict.fromkeys(closed)
-             if network not in allowed]
-    lines += [f"route replace {network} via {GATEWAY}" for network in allowed
-              if network.version == 4]
+    lines = [
+        f"route replace blackhole {network}"
+        for network in dict.fromkeys(closed)
+        if network not in allowed
+    ]
+    lines += [
+        f"route replace {network} via {GATEWAY}" for network in allowed if network.version == 4
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _host_addresses() -> list[str]:
     """The host's own IPv4 addresses: services bound to all interfaces answer there."""
     try:
-        listed = subprocess.run(["ip", "-json", "-4", "address"], check=True, timeout=10,
-                                capture_output=True, stdin=subprocess.DEVNULL).stdout
+        listed = subprocess.run(
+            ["ip", "-json", "-4", "address"],
+            check=True,
+            timeout=10,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+        ).stdout
         found = [info["local"] for link in json.loads(listed) for info in link["addr_info"]]
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        raise PhaseFailed("NetworkIsolationUnavailable",
-                          f"the node's addresses cannot be listed: {error}") from error
+        raise PhaseFailed(
+            "NetworkIsolationUnavailable", f"the node's addresses cannot be listed: {error}"
+        ) from error
     return [address for address in found if not ipaddress.ip_address(address).is_loopback]

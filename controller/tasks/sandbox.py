@@ -28,8 +28,17 @@ from controller.tasks.process import Deadline, OnLine, Program, capture
 from controller.tasks.routes import batch as route_batch
 
 _PROBE_SECONDS = 10
-_NAMESPACES = ("--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork",
-               "--kill-child", "--ipc", "--uts")
+_NAMESPACES = (
+    "--user",
+    "--map-root-user",
+    "--map-auto",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--ipc",
+    "--uts",
+)
 
 
 class Network(enum.Enum):
@@ -45,8 +54,11 @@ def ulimits(*, processes: int) -> list[str]:
 
     No limit can be raised beyond what this process may have itself.
     """
-    wanted = (("nproc", resource.RLIMIT_NPROC, processes),
-              ("nofile", resource.RLIMIT_NOFILE, 65536), ("core", resource.RLIMIT_CORE, 0))
+    wanted = (
+        ("nproc", resource.RLIMIT_NPROC, processes),
+        ("nofile", resource.RLIMIT_NOFILE, 65536),
+        ("core", resource.RLIMIT_CORE, 0),
+    )
     options = []
     for name, number, limit in wanted:
         hard = resource.getrlimit(number)[1]
@@ -61,8 +73,12 @@ class Sandbox:
     def __init__(self, env: Mapping[str, str], *, driver: str, allow: Sequence[str] = ()) -> None:
         uid, gid = os.getuid(), os.getgid()
         # Tells containers/storage that the user namespace it finds itself in is ready for use.
-        self._env = {**env, "_CONTAINERS_USERNS_CONFIGURED": "done",
-                     "_CONTAINERS_ROOTLESS_UID": str(uid), "_CONTAINERS_ROOTLESS_GID": str(gid)}
+        self._env = {
+            **env,
+            "_CONTAINERS_USERNS_CONFIGURED": "done",
+            "_CONTAINERS_ROOTLESS_UID": str(uid),
+            "_CONTAINERS_ROOTLESS_GID": str(gid),
+        }
         # Docker masks /proc, which forbids mounting a new one; the container's own stays in view.
         self._mount_proc = () if driver == "docker" else ("--mount-proc",)
         self._allow = tuple(allow)
@@ -75,14 +91,17 @@ class Sandbox:
         try:
             code, _, said = self.capture(["true"], Deadline.after(_PROBE_SECONDS))
         except DeadlinePassed as error:
-            raise PhaseFailed("NodeNotPrepared",
-                              "creating namespaces hangs on this node: its seccomp profile blocks "
-                              "unshare, clone or mount") from error
+            raise PhaseFailed(
+                "NodeNotPrepared",
+                "creating namespaces hangs on this node: its seccomp profile blocks "
+                "unshare, clone or mount",
+            ) from error
         except OSError as error:
             raise PhaseFailed("NodeNotPrepared", f"unshare cannot be run: {error}") from error
         if code:
-            raise PhaseFailed("NodeNotPrepared",
-                              f"user namespaces cannot be had on this node: {said.strip()}")
+            raise PhaseFailed(
+                "NodeNotPrepared", f"user namespaces cannot be had on this node: {said.strip()}"
+            )
 
     def run(
         self,
@@ -111,7 +130,11 @@ class Sandbox:
         return ["unshare", *_NAMESPACES, *self._mount_proc, *extra, "--", *argv]
 
     def _run_isolated(
-        self, argv: Sequence[str], on_line: OnLine, deadline: Deadline, network: Network,
+        self,
+        argv: Sequence[str],
+        on_line: OnLine,
+        deadline: Deadline,
+        network: Network,
         cwd: Path | None,
     ) -> int:
         ready_read, ready_write = os.pipe()
@@ -120,11 +143,16 @@ class Sandbox:
         program: Program | None = None
         try:
             routes = route_batch(self._allow) if network is Network.EGRESS else ""
-            spec = json.dumps({"ready_fd": ready_write, "go_fd": go_read, "routes": routes,
-                               "argv": list(argv)})
+            spec = json.dumps(
+                {"ready_fd": ready_write, "go_fd": go_read, "routes": routes, "argv": list(argv)}
+            )
             runner = str(Path(sys.argv[0]).resolve())
-            program = Program(self._wrap([runner, "enter-sandbox", spec], "--net"),
-                              env=self._env, cwd=cwd, pass_fds=(ready_write, go_read))
+            program = Program(
+                self._wrap([runner, "enter-sandbox", spec], "--net"),
+                env=self._env,
+                cwd=cwd,
+                pass_fds=(ready_write, go_read),
+            )
             os.close(ready_write)
             os.close(go_read)
             ready_write = go_read = -1
@@ -135,7 +163,8 @@ class Sandbox:
             return program.wait(on_line, deadline)
         except BrokenPipeError:
             # The program ended before it was told to go: its own words say why.
-            assert program is not None
+            if program is None:
+                raise
             return program.wait(on_line, deadline)
         except BaseException:
             if program is not None:
@@ -157,16 +186,31 @@ class _Slirp:
         exit_read, self._exit_write = os.pipe()
         try:
             self._process = subprocess.Popen(
-                ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback",
-                 f"--ready-fd={ready_write}", f"--exit-fd={exit_read}", "--netns-type=path",
-                 f"--userns-path=/proc/{pid}/ns/user", f"/proc/{pid}/ns/net", "tap0"],
-                env=dict(env), pass_fds=(ready_write, exit_read), stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+                [
+                    "slirp4netns",
+                    "--configure",
+                    "--mtu=65520",
+                    "--disable-host-loopback",
+                    f"--ready-fd={ready_write}",
+                    f"--exit-fd={exit_read}",
+                    "--netns-type=path",
+                    f"--userns-path=/proc/{pid}/ns/user",
+                    f"/proc/{pid}/ns/net",
+                    "tap0",
+                ],
+                env=dict(env),
+                pass_fds=(ready_write, exit_read),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
         except OSError as error:
             os.close(self._exit_write)
             os.close(ready_read)
-            raise PhaseFailed("NetworkIsolationUnavailable",
-                              f"slirp4netns cannot be run: {error}") from error
+            raise PhaseFailed(
+                "NetworkIsolationUnavailable", f"slirp4netns cannot be run: {error}"
+            ) from error
         finally:
             os.close(ready_write)
             os.close(exit_read)
@@ -175,8 +219,11 @@ class _Slirp:
         finally:
             os.close(ready_read)
         if not ready:
-            said = self._process.stderr.read().decode("utf-8", "replace") \
-                if self._process.stderr else ""
+            said = (
+                self._process.stderr.read().decode("utf-8", "replace")
+                if self._process.stderr
+                else ""
+            )
             self.stop()
             last = said.strip().splitlines()[-1:] or ["it gave no message"]
             raise PhaseFailed("NetworkIsolationUnavailable", f"slirp4netns failed: {last[0]}")

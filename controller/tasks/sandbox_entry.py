@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+from typing import NoReturn
 
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x41
@@ -22,7 +23,10 @@ _FAILED = 125  # Buildah's own exit code for 'not started'
 
 
 def enter(spec: str) -> int:
-    """Prepare the namespaces as `spec` (JSON, made by `Sandbox`) says, and exec its argv."""
+    """Prepare the namespaces as `spec` (JSON, made by `Sandbox`) says, and exec its argv.
+
+    Returns only where it cannot: an exit code.
+    """
     wanted = json.loads(spec)
     _loopback_up()
     _own_sysfs()
@@ -33,13 +37,20 @@ def enter(spec: str) -> int:
     if not told:  # the runner died or found the network wanting
         return _FAILED
     if wanted["routes"]:
-        done = subprocess.run(["ip", "-batch", "-"], input=wanted["routes"], text=True,
-                              capture_output=True)
+        done = subprocess.run(
+            ["ip", "-batch", "-"], input=wanted["routes"], text=True, capture_output=True
+        )
         if done.returncode:
-            print(f"the build's network could not be closed off: {done.stderr.strip()}",
-                  file=sys.stderr)
+            print(
+                f"the build's network could not be closed off: {done.stderr.strip()}",
+                file=sys.stderr,
+            )
             return _FAILED
-    os.execvp(wanted["argv"][0], wanted["argv"])
+    return _become(wanted["argv"])
+
+
+def _become(argv: list[str]) -> NoReturn:
+    os.execvp(argv[0], argv)  # noqa: S606  no shell is the point
 
 
 def _own_sysfs() -> None:

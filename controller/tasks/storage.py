@@ -25,7 +25,10 @@ from controller.tasks.process import Deadline
 from controller.tasks.sandbox import Sandbox
 
 _CLEANUP_SECONDS = 120
-_REGISTRIES_HEADER = 'unqualified-search-registries = ["docker.io"]\nshort-name-mode = "permissive"\n'
+_REGISTRIES_HEADER = """\
+unqualified-search-registries = ["docker.io"]
+short-name-mode = "permissive"
+"""
 
 
 class OwnerStorage:
@@ -40,8 +43,13 @@ class OwnerStorage:
     def prepare(self) -> None:
         """Create what a build needs. Raises OSError."""
         cache = self.directory / "cache"
-        for folder in (self.directory / "root", cache, self.scratch / "tmp",
-                       self.scratch / "run", self.scratch / "home"):
+        for folder in (
+            self.directory / "root",
+            cache,
+            self.scratch / "tmp",
+            self.scratch / "run",
+            self.scratch / "home",
+        ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         # Buildah keeps cache mounts below TMPDIR; ours is the build's own, they are the owner's.
         link = self.scratch / "tmp" / f"buildah-cache-{os.getuid()}"
@@ -52,12 +60,22 @@ class OwnerStorage:
     def env(self) -> dict[str, str]:
         """The environment of Buildah and skopeo: nothing of the node's agent, nothing secret."""
         return tool_env(self.scratch / "home") | {
-            "TMPDIR": str(self.scratch / "tmp"), "XDG_RUNTIME_DIR": str(self.scratch / "run")}
+            "TMPDIR": str(self.scratch / "tmp"),
+            "XDG_RUNTIME_DIR": str(self.scratch / "run"),
+        }
 
     def buildah(self, *arguments: str) -> list[str]:
         """A Buildah command line on this storage."""
-        return [self._environment.buildah, "--root", str(self.directory / "root"), "--runroot",
-                str(self.scratch / "run"), "--storage-driver", "overlay", *arguments]
+        return [
+            self._environment.buildah,
+            "--root",
+            str(self.directory / "root"),
+            "--runroot",
+            str(self.scratch / "run"),
+            "--storage-driver",
+            "overlay",
+            *arguments,
+        ]
 
     @property
     def own_containers(self) -> str:
@@ -68,10 +86,10 @@ class OwnerStorage:
     def in_use(self) -> Iterator[None]:
         """While a phase works on the storage, `image-prune` does not."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-        with open(self.directory / "lock", "a", encoding="ascii") as lock:
+        with (self.directory / "lock").open("a", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
-            for used in (lock.name, self.scratch):
-                if os.path.exists(used):
+            for used in (self.directory / "lock", self.scratch):
+                if used.exists():
                     os.utime(used)
             yield
 
@@ -89,18 +107,25 @@ class OwnerStorage:
             return
         shutil.rmtree(self.scratch, ignore_errors=True)
         if self.scratch.exists():
-            sandbox.capture(["rm", "-rf", "--", str(self.scratch)],
-                            Deadline.after(_CLEANUP_SECONDS))
+            sandbox.capture(
+                ["rm", "-rf", "--", str(self.scratch)], Deadline.after(_CLEANUP_SECONDS)
+            )
 
 
 def tool_env(home: Path) -> dict[str, str]:
     """The environment of Buildah, skopeo and their like, with a home directory of its own."""
     return {
         "PATH": os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
-        "HOME": str(home), "TMPDIR": str(home), "XDG_RUNTIME_DIR": str(home), "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "LANG": "C.UTF-8",
         "CONTAINERS_REGISTRIES_CONF": str(home / ".config/containers/registries.conf"),
-        **{name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")
-           if name in os.environ},
+        **{
+            name: os.environ[name]
+            for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")
+            if name in os.environ
+        },
     }
 
 
@@ -108,9 +133,13 @@ def registries_env(environment: TaskEnvironment, home: Path) -> dict[str, str]:
     """Write the registry settings below `home`; the environment that makes tools use them."""
     config = home / ".config" / "containers"
     config.mkdir(parents=True, exist_ok=True)
-    (config / "registries.conf").write_text(_REGISTRIES_HEADER + "".join(
-        f"[[registry]]\nlocation = {json.dumps(host)}\ninsecure = true\n"
-        for host in environment.insecure_registries))
+    (config / "registries.conf").write_text(
+        _REGISTRIES_HEADER
+        + "".join(
+            f"[[registry]]\nlocation = {json.dumps(host)}\ninsecure = true\n"
+            for host in environment.insecure_registries
+        )
+    )
     (config / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
     return tool_env(home)
 

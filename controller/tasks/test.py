@@ -11,23 +11,34 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from controller.tasks.diagnosis import out_of_memory
+from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
-from controller.tasks.phase import Phase
+from controller.tasks.memory import MemoryWatch
+from controller.tasks.phase import Phase, read_request
 from controller.tasks.phase_results import read_result
 from controller.tasks.process import Deadline, duration
 from controller.tasks.sandbox import Network, Sandbox, ulimits
 from controller.tasks.storage import OwnerStorage
 
 _POLL = 0.03  # seconds; a result appears once in a build, and inotify is not in the library
-_NOT_FOUND = ("executable file", "no such file or directory", "not found")
+_NOT_STARTED = "process failed to start with error: "
+
+
+def read(environment: TaskEnvironment) -> dict[str, Any]:
+    """The request; empty where it is invalid, which is for the build phase to report."""
+    try:
+        return read_request(environment)
+    except PhaseFailed:
+        return {}
 
 
 def work(phase: Phase) -> str:
     """Test; fills commands. Raises PhaseFailed."""
-    commands = list(phase.request["test"]["commands"])
     build = _await_build(phase)
     if build["status"] != "succeeded":
         return "skipped"
+    commands = list(phase.request["test"]["commands"])
     if not commands and not phase.request["test"]["entry_point"]:
         phase.log.say("no test commands")
         return "skipped"
@@ -55,10 +66,13 @@ class _Tests:
         self._storage = storage
         self._image_id = image_id
         self._deadline = deadline
-        self._sandbox = Sandbox(storage.env(), driver=phase.environment.driver,
-                                allow=phase.environment.network_allow)
-        self._network = (Network.EGRESS if phase.request["test"]["network"] == "egress"
-                         else Network.NONE)
+        self._memory = MemoryWatch()
+        self._sandbox = Sandbox(
+            storage.env(), driver=phase.environment.driver, allow=phase.environment.network_allow
+        )
+        self._network = (
+            Network.EGRESS if phase.request["test"]["network"] == "egress" else Network.NONE
+        )
 
     def run(self, commands: list[Any]) -> str:
         done: list[dict[str, Any]] = []
@@ -85,32 +99,51 @@ class _Tests:
         done.append(record)
         try:
             self._create(name)
-            options = [word for key, value in self._phase.request["test"]["env"].items()
-                       for word in ("--env", f"{key}={value}")]
+            options = [
+                word
+                for key, value in self._phase.request["test"]["env"].items()
+                for word in ("--env", f"{key}={value}")
+            ]
             code = self._sandbox.run(
                 self._storage.buildah("run", "--isolation", "chroot", *options, name, "--", *argv),
                 lambda stream, text: said.append(log.write(stream, text)),
-                self._deadline, network=self._network)
+                self._deadline,
+                network=self._network,
+            )
         except DeadlinePassed:
             raise PhaseFailed(
                 "TestTimeout",
                 f"timed out after {duration(self._deadline.seconds)} in test {number}/{of}",
-                command=shown, step=f"test {number}/{of}") from None
+                command=shown,
+                step=f"test {number}/{of}",
+            ) from None
         finally:
             record["duration_seconds"] = round(time.monotonic() - started, 3)
         record["exit_code"] = code
         if code:
-            raise _failure(number, of, shown, code, said)
+            raise _failure(number, of, shown, code, said, self._memory)
 
     def _create(self, name: str) -> None:
         code, _, said = self._sandbox.capture(
-            self._storage.buildah("from", "--pull-never", "--name", name, "--cap-drop",
-                                  "CAP_SYS_CHROOT", "--http-proxy=false", "--cgroup-parent",
-                                  self._storage.own_containers, *ulimits(processes=4096), self._image_id),
-            self._deadline)
+            self._storage.buildah(
+                "from",
+                "--pull-never",
+                "--name",
+                name,
+                "--cap-drop",
+                "CAP_SYS_CHROOT",
+                "--http-proxy=false",
+                "--cgroup-parent",
+                self._storage.own_containers,
+                *ulimits(processes=4096),
+                self._image_id,
+            ),
+            self._deadline,
+        )
         if code:
-            raise PhaseFailed("TestFailed", f"a container of the image cannot be made: {said}",
-                              exit_code=code)
+            raise PhaseFailed(
+                "TestFailed", f"a container of the image cannot be made: {said}", exit_code=code
+            )
 
     @staticmethod
     def _argv(command: str | list[str]) -> tuple[str, list[str]]:
@@ -121,21 +154,28 @@ class _Tests:
 
     def _entry_point(self) -> list[str]:
         code, said, _ = self._sandbox.capture(
-            self._storage.buildah("inspect", "--type", "image", "--format",
-                                  "{{json .OCIv1.Config}}", self._image_id), self._deadline)
+            self._storage.buildah(
+                "inspect", "--type", "image", "--format", "{{json .OCIv1.Config}}", self._image_id
+            ),
+            self._deadline,
+        )
         config = json.loads(said) if code == 0 else {}
         argv = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
         if not argv:
-            raise PhaseFailed("TestCommandNotFound",
-                              "test.entry_point is set, but the image has no ENTRYPOINT or CMD")
+            raise PhaseFailed(
+                "TestCommandNotFound",
+                "test.entry_point is set, but the image has no ENTRYPOINT or CMD",
+            )
         return argv
 
 
-def _failure(number: int, of: int, shown: str, code: int, said: list[str]) -> PhaseFailed:
-    last = said[-1] if said else ""
-    missing = code in (1, 125, 127) and any(
-        "executable" in line or "fork/exec" in line for line in said[-3:]
-        if any(sign in line for sign in _NOT_FOUND))
-    reason = "TestCommandNotFound" if missing else "TestFailed"
-    message = last if missing else f"test {number}/{of} exited with status {code}"
+def _failure(
+    number: int, of: int, shown: str, code: int, said: list[str], memory: MemoryWatch
+) -> PhaseFailed:
+    not_started = next((line for line in said if line.startswith(_NOT_STARTED)), None)
+    reason, message = "TestFailed", f"test {number}/{of} exited with status {code}"
+    if memory.killed():
+        reason, message = "OutOfMemory", out_of_memory(memory)
+    elif not_started:
+        reason, message = "TestCommandNotFound", not_started.removeprefix(_NOT_STARTED)
     return PhaseFailed(reason, message, command=shown, exit_code=code, step=f"test {number}/{of}")

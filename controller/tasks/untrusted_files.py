@@ -7,6 +7,7 @@ can be swapped between a check and a use.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -27,10 +28,9 @@ def directory(root: Path, *names: str, create: bool = False) -> Iterator[int]:
     try:
         for name in names:
             if create:
-                try:
+                # What exists already is checked by the open below.
+                with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o755, dir_fd=handle)
-                except FileExistsError:
-                    pass  # what exists is checked by the open below
             below = os.open(name, _DIRECTORY_FLAGS, dir_fd=handle)
             os.close(handle)
             handle = below
@@ -46,8 +46,9 @@ def read_bytes(handle: int, name: str, limit: int = MAX_RESULT_BYTES) -> bytes:
     file, or larger than `limit` bytes.
     """
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
-                     dir_fd=handle)
+        fd = os.open(
+            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=handle
+        )
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -64,8 +65,12 @@ def read_bytes(handle: int, name: str, limit: int = MAX_RESULT_BYTES) -> bytes:
 def write_json(handle: int, name: str, document: dict[str, Any]) -> None:
     """Write a document under a directory handle: whole or not at all, whatever stood there."""
     partial = f".{name}.{os.getpid()}"
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                 0o644, dir_fd=handle)
+    fd = os.open(
+        partial,
+        os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+        0o644,
+        dir_fd=handle,
+    )
     with os.fdopen(fd, "wb") as file:
         file.write(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
     os.rename(partial, name, src_dir_fd=handle, dst_dir_fd=handle)

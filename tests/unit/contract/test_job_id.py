@@ -23,12 +23,29 @@ def test_job_id_round_trip(namespace: str, parent: str, suffix: str) -> None:
 
 
 def test_job_id_accepts_nomads_own() -> None:
-    assert parse("image-build/dispatch-1763864400-1a2b3c4d", default_namespace="ci") == \
-        DispatchedJob("ci", "image-build", "1763864400-1a2b3c4d")
+    assert parse(
+        "image-build/dispatch-1763864400-1a2b3c4d", default_namespace="ci"
+    ) == DispatchedJob("ci", "image-build", "1763864400-1a2b3c4d")
 
 
-@pytest.mark.parametrize("text", ["", "x", "a.b", "a.b.c.d", "a.b.", "a.b.c/d", "a.b.~zz", "../x",
-                                  "a.b.c\n", "/dispatch-1", "a/dispatch-", "a" * 600, "~ff.a.b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "a.b",
+        "a.b.c.d",
+        "a.b.",
+        "a.b.c/d",
+        "a.b.~zz",
+        "../x",
+        "a.b.c\n",
+        "/dispatch-1",
+        "a/dispatch-",
+        "a" * 600,
+        "~ff.a.b",
+    ],
+)
 def test_job_id_refuses_other_text(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse(text)

@@ -23,7 +23,11 @@ def test_dockerfile_heredocs_are_not_instructions() -> None:
 
 def test_dockerfile_escape_directive() -> None:
     assert lines("# escape=`\nFROM a\nRUN x `\n y\nRUN z\\\nCMD q\n") == [
-        (2, "FROM"), (3, "RUN"), (5, "RUN"), (6, "CMD")]
+        (2, "FROM"),
+        (3, "RUN"),
+        (5, "RUN"),
+        (6, "CMD"),
+    ]
 
 
 def test_dockerfile_images_are_those_that_are_no_stages() -> None:
@@ -34,17 +38,29 @@ def test_dockerfile_images_are_those_that_are_no_stages() -> None:
         "FROM scratch\nCOPY --from=second / /\n"
     )
     assert parse(text, {}).images == ("docker.io/lib/go:1.2", "quay.io/tool:1", "cache/img:2")
-    assert parse(text, {"REGISTRY": "r.example:5000", "TAG": "9"}).images[0] == \
-        "r.example:5000/lib/go:9"
+    assert (
+        parse(text, {"REGISTRY": "r.example:5000", "TAG": "9"}).images[0]
+        == "r.example:5000/lib/go:9"
+    )
 
 
-@pytest.mark.parametrize("line", [
-    "FROM oci:/etc", "FROM dir:/root", "from docker-archive:/tmp/x.tar",
-    "FROM containers-storage:[overlay@/x]busybox", "FROM --platform=linux/amd64 oci:/x",
-    "FROM a\nCOPY --from=oci:/x / /", "FROM a\nRUN --mount=type=bind,from=dir:/x,target=/y true",
-    "FROM a\nRUN --security=insecure true", "FROM /etc/passwd", "FROM ../x",
-    "ARG X=oci:/etc\nFROM ${X}", "FROM a\nCOPY --from=\"oci:/x\" / /",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FROM oci:/etc",
+        "FROM dir:/root",
+        "from docker-archive:/tmp/x.tar",
+        "FROM containers-storage:[overlay@/x]busybox",
+        "FROM --platform=linux/amd64 oci:/x",
+        "FROM a\nCOPY --from=oci:/x / /",
+        "FROM a\nRUN --mount=type=bind,from=dir:/x,target=/y true",
+        "FROM a\nRUN --security=insecure true",
+        "FROM /etc/passwd",
+        "FROM ../x",
+        "ARG X=oci:/etc\nFROM ${X}",
+        'FROM a\nCOPY --from="oci:/x" / /',
+    ],
+)
 def test_dockerfile_refuses_host_paths_and_insecure_mode(line: str) -> None:
     with pytest.raises(PhaseFailed) as failed:
         parse(line, {})
@@ -56,10 +72,15 @@ def test_dockerfile_image_named_docker_is_an_image() -> None:
     assert parse("FROM docker:24-dind\n", {}).images == ("docker:24-dind",)
 
 
-@pytest.mark.parametrize(("text", "part"), [
-    ("", "no FROM"), ("RUN x\nFROM a\n", "before the first FROM"), ("FROM a b\n", "FROM image"),
-    ("ARG X\nFROM $X\n", "names no image"),
-])
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "no FROM"),
+        ("RUN x\nFROM a\n", "before the first FROM"),
+        ("FROM a b\n", "FROM image"),
+        ("ARG X\nFROM $X\n", "names no image"),
+    ],
+)
 def test_dockerfile_invalid(text: str, part: str) -> None:
     with pytest.raises(PhaseFailed, match=part) as failed:
         parse(text, {})

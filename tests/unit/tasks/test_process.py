@@ -29,8 +29,12 @@ def eventually(condition: Callable[[], bool], seconds: float = 5) -> bool:
 
 def test_process_lines_of_both_streams_and_exit_code() -> None:
     heard: list[tuple[str, str]] = []
-    code = run(python("import sys; print('a\\nb'); print('c', end='', file=sys.stderr); sys.exit(7)"),
-               lambda *line: heard.append(line), Deadline.after(10), env=ENV)
+    code = run(
+        python("import sys; print('a\\nb'); print('c', end='', file=sys.stderr); sys.exit(7)"),
+        lambda *line: heard.append(line),
+        Deadline.after(10),
+        env=ENV,
+    )
     assert code == 7
     assert sorted(heard) == [("stderr", "c"), ("stdout", "a"), ("stdout", "b")]
 
@@ -42,16 +46,22 @@ def test_process_death_by_signal_counts_as_in_a_shell() -> None:
 
 def test_process_endless_line_is_cut_and_not_kept_in_memory() -> None:
     heard: list[str] = []
-    run(python("import sys; sys.stdout.write('x' * 1_000_000)"),
-        lambda _, text: heard.append(text), Deadline.after(10), env=ENV)
+    run(
+        python("import sys; sys.stdout.write('x' * 1_000_000)"),
+        lambda _, text: heard.append(text),
+        Deadline.after(10),
+        env=ENV,
+    )
     assert "".join(heard) == "x" * 1_000_000
     assert max(map(len, heard)) < 200_000
 
 
 def test_process_deadline_kills_the_whole_group(tmp_path: Path) -> None:
     pids = tmp_path / "pid"
-    code = (f"import os, subprocess, time; p = subprocess.Popen(['sleep', '60']);"
-            f"open({str(pids)!r}, 'w').write(str(p.pid)); time.sleep(60)")
+    code = (
+        f"import os, subprocess, time; p = subprocess.Popen(['sleep', '60']);"
+        f"open({str(pids)!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    )
     started = time.monotonic()
     with pytest.raises(DeadlinePassed):
         run(python(code), lambda *_: None, Deadline.after(1), env=ENV)
@@ -62,8 +72,12 @@ def test_process_deadline_kills_the_whole_group(tmp_path: Path) -> None:
 
 def test_process_ends_though_a_descendant_holds_the_pipe() -> None:
     started = time.monotonic()
-    code = run(python("import subprocess; subprocess.Popen(['sleep', '30'], start_new_session=True)"),
-               lambda *_: None, Deadline.after(20), env=ENV)
+    code = run(
+        python("import subprocess; subprocess.Popen(['sleep', '30'], start_new_session=True)"),
+        lambda *_: None,
+        Deadline.after(20),
+        env=ENV,
+    )
     assert (code, time.monotonic() - started < 10) == (0, True)
 
 
@@ -72,8 +86,9 @@ def test_process_bytes_are_kept_as_they_are() -> None:
     assert program.read_all(lambda _: None, Deadline.after(10)) == (bytes(range(256)), 0)
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(90, "1m30s"), (1800, "30m"), (3661, "1h1m1s"),
-                                                (0, "0s"), (5, "5s")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(90, "1m30s"), (1800, "30m"), (3661, "1h1m1s"), (0, "0s"), (5, "5s")]
+)
 def test_process_duration_in_words(seconds: int, words: str) -> None:
     assert duration(seconds) == words
 

@@ -17,7 +17,9 @@ def test_redaction_every_encoding(secret: str, before: str, after: str) -> None:
     redactor = Redactor()
     redactor.add(secret)
     for encoded in (
-        secret, json.dumps(secret)[1:-1], urllib.parse.quote(secret, safe=""),
+        secret,
+        json.dumps(secret)[1:-1],
+        urllib.parse.quote(secret, safe=""),
         base64.b64encode(secret.encode()).decode(),
         base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
     ):
