@@ -78,6 +78,11 @@ class Cluster:
         )
 
     @property
+    def task_user(self) -> str:
+        """Return the pack's `task_user`: empty where the agent itself is that user."""
+        return "" if self.task_account.is_current else self.task_account.name
+
+    @property
     def servers(self) -> tuple[Server, ...]:
         """All servers, in the order in which they start."""
         return (

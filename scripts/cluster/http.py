@@ -23,6 +23,13 @@ def get_json(url: str, *, headers: dict[str, str] | None = None, seconds: float 
     return json.loads(get(url, headers=headers, seconds=seconds))
 
 
+def put(url: str, *, seconds: float = 10) -> None:
+    """Send an empty PUT; OSError when it does not succeed."""
+    request = urllib.request.Request(url, data=b"{}", method="PUT")
+    with _DIRECT.open(request, timeout=seconds) as answer:
+        answer.read()
+
+
 def status_of(url: str, *, seconds: float = 5) -> int:
     """Return the HTTP status of a GET, whichever it is; OSError when nothing answers."""
     try:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .errors import ClusterError
-from .http import get_json, status_of
+from .http import get_json, put, status_of
 from .paths import REPOSITORY
-from .waiting import wait_for
+from .waiting import tail, wait_for
 
 if TYPE_CHECKING:
     from .cluster import Cluster
 
 PACK = REPOSITORY / "packs" / "nomad_build_service"
 DEPLOYMENT = "nbs"
+SERVICE = "nomad-build-service"
 
 
 class Pack:
@@ -32,8 +35,8 @@ class Pack:
         return {
             "driver": "raw_exec",
             "node_prefix": str(cluster.state.node),
-            "task_user": cluster.task_account.name,
-            "controller_user": cluster.task_account.name,
+            "task_user": cluster.task_user,
+            "controller_user": cluster.task_user,
             "storage_dir": str(cluster.state.storage),
             "nomad_addr": cluster.nomad.address,
             "consul_addr": cluster.consul.address,
@@ -49,79 +52,147 @@ class Pack:
         variables: Mapping[str, object] | None = None,
         *,
         name: str = DEPLOYMENT,
-        wait: bool = True,
+        force: bool = False,
     ) -> str:
-        """Run `nomad-pack run` and, with `wait`, return the controller's address once healthy.
+        """Run `nomad-pack run` and return the controller's address once it is healthy.
 
-        The name is always given: without it nomad-pack makes one up from the pack's path.
+        Nothing is run when the same pack with the same variables was deployed already and its
+        controller is healthy, unless `force`. The name is always given: without it nomad-pack
+        makes one up from the pack's path.
         """
         values = {**self.variables(), **(variables or {})}
-        file = self._cluster.state.config / f"pack-{name}.hcl"
-        file.write_text("".join(f"{key} = {hcl(value)}\n" for key, value in values.items()))
-        self.run("run", str(PACK), "--name", name, "-f", str(file))
-        if not wait:
-            return ""
         prefix = str(values.get("name_prefix", ""))
-        return wait_for(
-            "the controller is healthy",
-            lambda: self.healthy_address(prefix),
-            seconds=60,
-            interval=0.1,
-        )
+        stamp = self._cluster.state.config / f"pack-{name}.sha256"
+        wanted = self._digest(values)
+        current = stamp.read_text() if stamp.exists() else ""
+        if force or current != wanted or not self.healthy_address(prefix):
+            file = self.variables_file(values, name)
+            before = self._controller_allocations(prefix)
+            self.run("run", str(PACK), "--name", name, "-f", str(file))
+            # Changed code of the controller changes nothing in its job, so Nomad leaves it be.
+            for allocation in before & self._controller_allocations(prefix):
+                put(f"{self._cluster.nomad.address}/v1/client/allocation/{allocation}/restart")
+            stamp.write_text(wanted)
+        return self.wait_healthy(prefix)
 
     def destroy(self, *, name: str = DEPLOYMENT) -> None:
         """Run `nomad-pack destroy`: the pack's jobs are stopped and purged."""
         self.run("destroy", str(PACK), "--name", name)
+        (self._cluster.state.config / f"pack-{name}.sha256").unlink(missing_ok=True)
 
-    def run(self, *arguments: str) -> str:
+    def variables_file(self, values: Mapping[str, object], name: str = DEPLOYMENT) -> Path:
+        """Write the variables as nomad-pack reads them with `-f`, and return the file."""
+        file = self._cluster.state.config / f"pack-{name}.hcl"
+        file.write_text("".join(f"{key} = {hcl(value)}\n" for key, value in values.items()))
+        return file
+
+    def run(self, *arguments: str, seconds: float = 120) -> str:
         """Run nomad-pack with this cluster's Nomad; ClusterError with its words on failure."""
         state = self._cluster.state
-        done = subprocess.run(
-            [str(state.bin / "nomad-pack"), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            cwd=state.root,
-            env={
-                "PATH": os.environ.get("PATH", os.defpath),
-                "HOME": str(state.root),
-                "XDG_CACHE_HOME": str(state.root / "cache"),
-                "NOMAD_ADDR": self._cluster.nomad.address,
-                "NO_COLOR": "1",
-            },
-        )
-        if done.returncode != 0:
+        command = f"nomad-pack {' '.join(arguments)}"
+        try:
+            done = subprocess.run(
+                [str(state.bin / "nomad-pack"), *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=seconds,
+                cwd=state.root,
+                env={
+                    "PATH": os.environ.get("PATH", os.defpath),
+                    "HOME": str(state.root),
+                    "XDG_CACHE_HOME": str(state.root / "cache"),
+                    "NOMAD_ADDR": self._cluster.nomad.address,
+                    "NO_COLOR": "1",
+                },
+            )
+        except subprocess.TimeoutExpired as expired:
+            words = (expired.stdout or b"").decode(errors="replace").strip()
             raise ClusterError(
-                f"nomad-pack {' '.join(arguments)} ended with {done.returncode}:\n"
-                f"{(done.stdout + done.stderr).strip()}"
+                f"{command} did not end within {seconds:g} s:\n{words}\n{self._controller_words()}"
+            ) from None
+        if done.returncode != 0:
+            words = (done.stdout + done.stderr).strip()
+            raise ClusterError(
+                f"{command} ended with {done.returncode}:\n{words}\n{self._controller_words()}"
             )
         return done.stdout
 
-    def controller_address(self, name_prefix: str = "") -> str | None:
-        """Return the controller's address as Consul's catalogue has it, or None."""
-        url = f"{self._cluster.consul.address}/v1/health/service/{name_prefix}nomad-build-service"
+    def wait_healthy(self, name_prefix: str = "", *, seconds: float = 60) -> str:
+        """Wait until a controller's checks pass and it answers; return its address."""
         try:
-            entries = get_json(url)
+            address = wait_for(
+                "the controller is healthy",
+                lambda: self.healthy_address(name_prefix),
+                seconds=seconds,
+                interval=0.1,
+            )
+        except ClusterError as error:
+            raise ClusterError(f"{error}\n{self._controller_words()}") from None
+        assert address is not None
+        return address
+
+    def controller_address(self, name_prefix: str = "") -> str | None:
+        """Return the controller's address as Consul's catalogue has it, healthy or not."""
+        try:
+            entries = self._entries(name_prefix, "")
         except OSError:
             return None
-        if not entries:
-            return None
-        service = entries[-1]["Service"]
-        return f"http://{service['Address'] or '127.0.0.1'}:{service['Port']}"
+        return _address(entries[-1]) if entries else None
 
     def healthy_address(self, name_prefix: str = "") -> str | None:
         """Return the address of a controller whose checks pass and which answers, or None."""
-        url = (
-            f"{self._cluster.consul.address}/v1/health/service/{name_prefix}nomad-build-service"
-            "?passing=true"
-        )
-        for entry in get_json(url):
-            service = entry["Service"]
-            address = f"http://{service['Address'] or '127.0.0.1'}:{service['Port']}"
-            if status_of(f"{address}/health") == 200:
-                return address
+        for entry in self._entries(name_prefix, "?passing=true"):
+            address = _address(entry)
+            try:
+                if status_of(f"{address}/health") == 200:
+                    return address
+            except OSError:
+                continue  # just gone; Consul has not noticed yet
         return None
+
+    def _entries(self, name_prefix: str, query: str) -> list[dict[str, Any]]:
+        address = self._cluster.consul.address
+        url = f"{address}/v1/health/service/{name_prefix}{SERVICE}{query}"
+        entries: list[dict[str, Any]] = get_json(url)
+        return entries
+
+    def _controller_allocations(self, name_prefix: str) -> set[str]:
+        """Return the ids of the running allocations of the controller's job."""
+        found = get_json(f"{self._cluster.nomad.address}/v1/allocations?namespace=*")
+        return {
+            allocation["ID"]
+            for allocation in found
+            if allocation["JobID"] == name_prefix + SERVICE
+            and allocation["ClientStatus"] == "running"
+        }
+
+    def _controller_words(self) -> str:
+        """Return the end of the newest controller's stderr, for errors."""
+        logs = sorted(
+            self._cluster.state.allocations.glob("*/alloc/logs/controller.stderr.0"),
+            key=lambda path: path.stat().st_mtime,
+        )
+        return f"end of {logs[-1]}:\n{tail(logs[-1])}" if logs else "no controller was started"
+
+    def _digest(self, values: Mapping[str, object]) -> str:
+        """Return a digest of everything a deployment depends on.
+
+        The controller's code counts as well: it is no part of the pack, but a changed one runs
+        only after the job was run again.
+        """
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+        for root in (PACK, REPOSITORY / "controller"):
+            for path in sorted(root.rglob("*")):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    digest.update(str(path).encode() + path.read_bytes())
+        return digest.hexdigest()
+
+
+def _address(entry: Mapping[str, Any]) -> str:
+    service = entry["Service"]
+    return f"http://{service['Address'] or '127.0.0.1'}:{service['Port']}"
 
 
 def hcl(value: object) -> str:

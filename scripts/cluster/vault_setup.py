@@ -25,8 +25,8 @@ class VaultSetup:
     """What to set up, and under which names.
 
     `jwks_url` is where Vault fetches the keys that Nomad signs workload identities with;
-    `namespace` is the Nomad namespace the pack is deployed in, `name_prefix` the pack's variable
-    of that name.
+    `namespace` is the Nomad namespace the pack is deployed in; `name_prefix` and `role_prefix` are
+    the pack's variables `name_prefix` and `vault_role_prefix`.
     """
 
     jwks_url: str
@@ -34,6 +34,11 @@ class VaultSetup:
     auth_mount: str = "jwt-nomad"
     namespace: str = "default"
     name_prefix: str = ""
+    role_prefix: str = "nbs"
+
+    def name_of(self, file_name: str) -> str:
+        """Return the name of a policy or role whose file is called `nbs-…`."""
+        return self.role_prefix + file_name.removeprefix("nbs")
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def _apply_auth(
 def _apply_policy(
     client: hvac.Client, wanted: VaultSetup, file: Path, changes: list[Change], dry_run: bool
 ) -> None:
-    name = wanted.name_prefix + file.stem
+    name = wanted.name_of(file.stem)
     text = file.read_text().replace('path "secret/', f'path "{wanted.kv_mount}/')
     try:
         have = client.sys.read_policy(name)["data"]["rules"]
@@ -107,9 +112,9 @@ def _apply_policy(
 def _apply_role(
     client: hvac.Client, wanted: VaultSetup, file: Path, changes: list[Change], dry_run: bool
 ) -> None:
-    name = wanted.name_prefix + file.stem
+    name = wanted.name_of(file.stem)
     role: dict[str, Any] = json.loads(file.read_text())
-    role["token_policies"] = [wanted.name_prefix + policy for policy in role["token_policies"]]
+    role["token_policies"] = [wanted.name_of(policy) for policy in role["token_policies"]]
     claims = role["bound_claims"]
     claims["nomad_namespace"] = [wanted.namespace]
     claims["nomad_job_id"] = [wanted.name_prefix + job for job in claims["nomad_job_id"]]

@@ -1,0 +1,69 @@
+"""Fixtures: one cluster of real servers for the whole session, and the pack deployed on it.
+
+With NBS_TEST_STATE_DIR the cluster in that directory is used and left running; otherwise the
+session makes its own and removes it. A server that cannot be had is a failure, never a skip.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import diagnosis
+from cluster.cluster import Cluster
+from cluster.paths import default_state_directory
+from cluster.submission import Controller
+
+CLUSTER_TESTS = Path(__file__).parent / "cluster"
+
+_running: list[Cluster] = []
+
+
+def new_state_directory() -> Path:
+    """Return a short path for a throw-away cluster, beside where a lasting one would live."""
+    return default_state_directory().parent / f"nbs-{secrets.token_hex(3)}"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    chosen = os.environ.get("NBS_TEST_STATE_DIR")
+    root = Path(chosen) if chosen else new_state_directory()
+    try:
+        started = Cluster.start(root)
+        _running.append(started)
+        yield started
+    finally:
+        _running.clear()
+        if not chosen and (root / "cluster.json").exists():
+            Cluster(root).stop()
+
+
+@pytest.fixture(scope="session")
+def controller_address(cluster: Cluster) -> str:
+    """Return the address of the controller that the pack, deployed by nomad-pack, runs."""
+    return cluster.pack.deploy()
+
+
+@pytest.fixture
+def controller(cluster: Cluster, controller_address: str) -> Controller:
+    """Return a client of the controller where it is now: a test may have moved it."""
+    return Controller(cluster.pack.wait_healthy())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if CLUSTER_TESTS in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add what the servers say to the report of a failed cluster test."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.failed and _running and CLUSTER_TESTS in item.path.parents:
+        report.sections.append(("cluster", diagnosis.describe(_running[0])))
