@@ -43,6 +43,11 @@ class ConsulClient:
         return {item["Key"].removeprefix(prefix): base64.b64decode(item["Value"] or b"")
                 for item in found if item["Key"] != prefix}
 
+    async def keys(self, prefix: str) -> list[str]:
+        """Every key below a prefix."""
+        response = await self._request("GET", f"/kv/{quote(prefix)}", params={"keys": ""})
+        return [] if response.status_code == 404 else list(response.json())
+
     async def create(self, key: str, value: bytes) -> bool:
         """Store a value where there is none yet; False where there is one."""
         response = await self._request("PUT", f"/kv/{quote(key)}", params={"cas": "0"},

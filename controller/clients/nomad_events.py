@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from controller.clients.nomad import NomadClient
@@ -12,24 +13,36 @@ _SILENCE = 45.0  # seconds; Nomad sends {} every 30
 _TOPICS = ["Job", "Allocation", "Evaluation"]
 
 
-async def job_ids(nomad: NomadClient) -> AsyncIterator[str | None]:
-    """The ID of each job that something happened to; None once, as soon as the stream stands.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened to a job: which, with its allocation where it was one."""
+
+    job_id: str
+    job_dead: bool = False
+    allocation: dict[str, Any] | None = None
+
+
+async def events(nomad: NomadClient) -> AsyncIterator[Event | None]:
+    """Each event of the namespace; None once, as soon as the stream stands.
 
     Ends when Nomad ends the stream. Raises UnavailableError when it breaks, RefusedError.
     """
     async with nomad.stream("/event/stream", read_timeout=_SILENCE, topic=_TOPICS) as chunks:
         yield None
-        rest = b""
+        rest: list[bytes] = []
         async for chunk in chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
+            *lines, last = chunk.split(b"\n")
             for line in lines:
-                for event in json.loads(line or b"{}").get("Events") or ():
-                    if job_id := _job_id(event):
-                        yield job_id
+                rest.append(line)
+                whole, rest = b"".join(rest), []
+                for event in json.loads(whole or b"{}").get("Events") or ():
+                    yield _event(event)
+            rest.append(last)
 
 
-def _job_id(event: dict[str, Any]) -> str:
-    payload = event.get("Payload") or {}
+def _event(event: dict[str, Any]) -> Event:
+    payload = (event.get("Payload") or {}).get(event["Topic"]) or {}
     if event["Topic"] == "Job":
-        return str(event["Key"])
-    return str((payload.get(event["Topic"]) or {}).get("JobID", ""))
+        return Event(str(event["Key"]), job_dead=payload.get("Status") == "dead")
+    allocation = payload if event["Topic"] == "Allocation" else None
+    return Event(str(payload.get("JobID", "")), allocation=allocation)

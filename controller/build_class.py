@@ -1,0 +1,65 @@
+"""Which build class a request goes to: the named one, or the smallest that satisfies it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.contract.json_schema import Problem
+from controller.errors import InvalidFieldsError
+from controller.settings import BuildClass
+
+_PHASES = ("build", "test", "publish")
+
+
+def choose(parents: Mapping[str, BuildClass], document: Mapping[str, Any]) -> str:
+    """The Nomad job ID of the class. Raises InvalidFieldsError that lists the classes."""
+    needs, arch = _needs(document["resource_limits"] or {}), _arch(document)
+    named = document["class"]
+    if named is not None and not any(one.name == named for one in parents.values()):
+        raise _none_fits(parents, "class", f"{named!r} is not a build class")
+    candidates = {job: one for job, one in parents.items() if named in (None, one.name)}
+    fitting = [(job, one) for job, one in candidates.items() if _fits(one, needs, arch)]
+    if not fitting:
+        field = "platforms" if arch and not needs else "resource_limits"
+        wanted = ", ".join(f"{name} {amount}" for name, amount in needs.items())
+        asked = " and ".join(part for part in (wanted, f"architecture {arch}" if arch else "")
+                             if part)
+        raise _none_fits(parents, field, f"no build class has {asked}")
+    if named is None and not needs and not arch:
+        return next(job for job, one in parents.items() if one.name == "default")
+    return min(fitting, key=lambda found: _size(found[1]))[0]
+
+
+def _needs(limits: Mapping[str, Any]) -> dict[str, int]:
+    """The largest amount asked for, globally or for a phase."""
+    needs: dict[str, int] = {}
+    for part in (limits, *(limits.get(phase) or {} for phase in _PHASES)):
+        for name in ("cpu", "memory", "disk"):
+            if part.get(name):
+                needs[name] = max(needs.get(name, 0), int(part[name]))
+    return needs
+
+
+def _arch(document: Mapping[str, Any]) -> str:
+    return str(document["platforms"][0]).split("/")[1] if document["platforms"] else ""
+
+
+def _fits(one: BuildClass, needs: Mapping[str, int], arch: str) -> bool:
+    has = {"cpu": one.cpu, "memory": max(one.memory, one.memory_max), "disk": one.disk}
+    # A class that names no architecture runs wherever Nomad places it.
+    return all(has[name] >= amount for name, amount in needs.items()) and (
+        not arch or not one.arch or one.arch == arch)
+
+
+def _size(one: BuildClass) -> tuple[bool, int, int, int, str]:
+    return one.name != "default" and one.arch == "", one.memory, one.cpu, one.disk, one.name
+
+
+def _none_fits(
+    parents: Mapping[str, BuildClass], field: str, problem: str
+) -> InvalidFieldsError:
+    classes = "; ".join(
+        f"{one.name}: cpu {one.cpu}, memory {max(one.memory, one.memory_max)}, disk {one.disk}"
+        + (f", {one.arch}" if one.arch else "") for one in parents.values())
+    return InvalidFieldsError([Problem(field, problem, f"build classes: {classes}")])

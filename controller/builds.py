@@ -1,0 +1,194 @@
+"""Builds as they are now: gathers what Nomad, the allocation and the history say, and folds it.
+
+Holds nothing that it could not read again; what is final is kept for a while, because it cannot
+change and is asked for often.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from controller import fold
+from controller.build import Build, Status, seconds_between
+from controller.clients.nomad import NomadClient
+from controller.clients.nomad_files import NomadFiles
+from controller.contract import request
+from controller.contract.job_id import DispatchedJob, parse
+from controller.contract.log_line import utc_now
+from controller.contract.results import (
+    MAX_RESULT_BYTES,
+    OUTCOME_FILE,
+    PHASES,
+    parse_outcome,
+    parse_phase_result,
+    phase_result_path,
+)
+from controller.errors import MalformedRequestError, NotFoundError, RefusedError, UnknownBuildError
+from controller.history import History
+from controller.settings import Settings
+
+_KEPT = 512  # final builds, and results of phases
+_PATIENCE = 600.0  # seconds
+_HIDDEN = "(hidden)"
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Value]):
+    """The newest values by key, a bounded number of them."""
+
+    def __init__(self, most: int = _KEPT) -> None:
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._most = most
+
+    def get(self, key: Hashable) -> Value | None:
+        """The value of a key, or None."""
+        return self._values.get(key)
+
+    def put(self, key: Hashable, value: Value) -> Value:
+        """Keep a value; the oldest goes."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._most:
+            self._values.popitem(last=False)
+        return value
+
+
+class Builds:
+    """Finds and folds builds."""
+
+    def __init__(
+        self, settings: Settings, nomad: NomadClient, files: NomadFiles, history: History
+    ) -> None:
+        self._namespace = settings.namespace
+        self._parents = settings.parent_jobs
+        self._nomad = nomad
+        self._files = files
+        self._history = history
+        self._final: Recent[Build] = Recent()
+        self._results: Recent[dict[str, Any]] = Recent()
+
+    def parse(self, job_id: str) -> DispatchedJob:
+        """The dispatched job that a caller's id names. Raises MalformedRequestError."""
+        try:
+            return parse(job_id, default_namespace=self._namespace)
+        except ValueError as error:
+            raise MalformedRequestError(str(error)) from error
+
+    async def get(self, job_id: str) -> Build:
+        """The build now. Raises UnknownBuildError, MalformedRequestError, UnavailableError."""
+        child = self.parse(job_id)
+        if kept := self._final.get(child.job_id):
+            return kept
+        try:
+            self._check_ours(child)
+            job = await self._nomad.job(child.nomad_job_id, child.namespace)
+        except NotFoundError:
+            return await self._forgotten(child)
+        build, complete = await self._fold(child, job)
+        if not build.status.final:
+            return build
+        if not complete:
+            record = await self._history.get(child.job_id)
+            if record is None:
+                return _uncertain(build)
+            build = record.build
+        return self._final.put(child.job_id, build)
+
+    def _check_ours(self, child: DispatchedJob) -> None:
+        if child.namespace != self._namespace or child.parent not in self._parents:
+            raise NotFoundError(child.nomad_job_id)
+
+    async def _forgotten(self, child: DispatchedJob) -> Build:
+        record = await self._history.get(child.job_id)
+        if record is None:
+            raise UnknownBuildError(
+                f"there is no build {child.job_id}",
+                "Nomad does not know it and the history has no record of it")
+        return self._final.put(child.job_id, record.build)
+
+    async def _fold(self, child: DispatchedJob, job: dict[str, Any]) -> tuple[Build, bool]:
+        """The build, and whether everything that a final build should have could be read."""
+        namespace = child.namespace
+        allocations = await self._nomad.allocations(child.nomad_job_id, namespace)
+        decides = fold.deciding_allocation(allocations)
+        evaluations: list[dict[str, Any]] = []
+        if decides is None or decides["ClientStatus"] == "lost":
+            evaluations = await self._nomad.evaluations(child.nomad_job_id, namespace)
+        results: dict[str, dict[str, Any]] = {}
+        outcome, drained, complete = None, False, True
+        if decides is not None:
+            if fold.is_over(decides) and fold.outcome_counts(decides):
+                outcome = await self._outcome(decides["ID"])
+                complete = outcome is not None
+            if outcome is None:
+                results = await self._phase_results(decides)
+            if fold.is_over(decides) and not job.get("Stop"):
+                drained = await self._drained(decides)
+        return fold.fold(fold.Facts(
+            job_id=child.job_id, job=job, config=shown_config(job), allocations=allocations,
+            evaluations=evaluations, results=results, outcome=outcome, drained=drained,
+        )), complete
+
+    async def _outcome(self, alloc_id: str) -> dict[str, Any] | None:
+        raw = await self._files.read(
+            alloc_id, f"{fold.FINISH}/local/{OUTCOME_FILE}", limit=MAX_RESULT_BYTES + 1)
+        try:
+            return None if raw is None else parse_outcome(raw, alloc_id=alloc_id)
+        except ValueError:
+            return None  # a `finish` that ended well writes a valid one
+
+    async def _phase_results(self, allocation: fold.Json) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for phase in PHASES:
+            state = fold.task_state(allocation, phase)
+            if state.get("State") != "dead":
+                continue
+            key = (allocation["ID"], phase)
+            result = self._results.get(key) or await self._phase_result(*key)
+            if result is not None:
+                found[phase] = self._results.put(key, result)
+        return found
+
+    async def _phase_result(self, alloc_id: str, phase: str) -> dict[str, Any] | None:
+        raw = await self._files.read(
+            alloc_id, f"alloc/{phase_result_path(phase)}", limit=MAX_RESULT_BYTES + 1)
+        try:
+            return None if raw is None else parse_phase_result(raw, phase=phase, alloc_id=alloc_id)
+        except ValueError:
+            return None  # a build can write there: `finish` decides what a bad one means
+
+    async def _drained(self, allocation: fold.Json) -> bool:
+        if not (allocation.get("DesiredTransition") or {}).get("Migrate"):
+            return False
+        try:
+            node = await self._nomad.get(f"/node/{allocation['NodeID']}")
+        except (NotFoundError, RefusedError):
+            return False  # the node is gone, or our token may not read nodes: then it is 'stopped'
+        return bool(node.get("LastDrain") or node.get("DrainStrategy"))
+
+
+def _uncertain(build: Build) -> Build:
+    """A build whose outcome cannot be read: not final until its node has had time to answer."""
+    if seconds_between(build.finished_at or utc_now(), utc_now()) > _PATIENCE:
+        return build
+    return replace(build, status=Status.PUBLISHING, failure=None, finished_at=None, message=(
+        f"the build has ended, but its outcome cannot be read from node {build.node} yet"))
+
+
+def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
+    """The request that a job was dispatched with, fit to show; None where it cannot be read.
+
+    Values that people use for secrets against all advice are left out.
+    """
+    payload = base64.b64decode(job.get("Payload") or "")
+    try:
+        config = request.read(payload or None, job.get("Meta") or {})
+    except request.RequestError:
+        return None
+    config["build_args"] = dict.fromkeys(config["build_args"], _HIDDEN)
+    config["test"] = config["test"] | {"env": dict.fromkeys(config["test"]["env"], _HIDDEN)}
+    return config

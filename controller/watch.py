@@ -1,0 +1,138 @@
+"""Which builds there are and when something happened to one.
+
+List first, then Nomad's event stream as wake-ups, then list again every `relist_interval`: the
+stream may lose events without a word, so nothing rests on it but speed. What a wake-up means is
+read afresh from Nomad by whoever was woken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from controller.clients import nomad_events
+from controller.clients.nomad import NomadClient
+from controller.contract.job_id import DispatchedJob, from_nomad
+from controller.errors import ServiceError
+from controller.fold import is_over
+from controller.metrics import Metrics
+from controller.settings import Settings
+from controller.wakeup import Signal
+
+log = logging.getLogger(__name__)
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0  # seconds between attempts
+Ended = Callable[[DispatchedJob], Awaitable[bool]]
+
+
+class Watch:
+    """One list and one event stream for all builds of this deployment."""
+
+    def __init__(self, settings: Settings, nomad: NomadClient, metrics: Metrics) -> None:
+        self._nomad = nomad
+        self._namespace = settings.namespace
+        self._parents = settings.parent_jobs
+        self._prefix = f"{settings.name_prefix}image-build"
+        self._interval = settings.relist_interval
+        self._metrics = metrics
+        self._signals: dict[str, tuple[Signal, list[None]]] = {}
+        self._ended: asyncio.Queue[DispatchedJob] = asyncio.Queue()
+        self._queued: set[str] = set()
+        self._recorded: set[str] = set()
+
+    @contextmanager
+    def wakeups(self, nomad_job_id: str) -> Iterator[Signal]:
+        """The signal of one build, for as long as somebody wants it."""
+        signal, users = self._signals.setdefault(nomad_job_id, (Signal(), []))
+        users.append(None)
+        try:
+            yield signal
+        finally:
+            users.pop()
+            if not users:
+                self._signals.pop(nomad_job_id, None)
+
+    async def run(self, ended: Ended, recorded: Callable[[], Awaitable[set[str]]]) -> None:
+        """Watch until cancelled. `ended` is called for each build that may have ended.
+
+        It answers whether the end is dealt with; if not, it is called again after the next list.
+        `recorded` names the builds (job_id) that were dealt with before this process began.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._relist(recorded))
+            group.create_task(self._follow_events())
+            for _ in range(2):
+                group.create_task(self._deal_with_ends(ended))
+
+    async def _relist(self, recorded: Callable[[], Awaitable[set[str]]]) -> None:
+        known = False
+        while True:
+            try:
+                if not known:
+                    self._recorded, known = await recorded(), True
+                self._take(await self._nomad.children(self._prefix))
+            except ServiceError as error:
+                log.warning("builds could not be listed: %s", error.message)
+            for signal, _ in self._signals.values():
+                signal.fire()
+            await asyncio.sleep(self._interval)
+
+    def _take(self, jobs: list[dict[str, Any]]) -> None:
+        ours = [(child, job) for job in jobs if (child := self._ours(job["ID"]))]
+        running = [child for child, job in ours if job["Status"] == "running"]
+        self._metrics.concurrent_jobs.set(len(running))
+        # What Nomad has forgotten needs no remembering here.
+        self._recorded &= {child.job_id for child, _ in ours}
+        for child, job in ours:
+            if job["Status"] == "dead":
+                self._queue(child)
+
+    async def _follow_events(self) -> None:
+        pause = _FIRST_WAIT
+        while True:
+            try:
+                async for event in nomad_events.events(self._nomad):
+                    pause = _FIRST_WAIT
+                    self._event(event)
+            except ServiceError as error:
+                log.warning("Nomad's event stream broke: %s", error.message)
+            self._metrics.reconnects.inc()
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  spreads replicas
+            pause = min(pause * 2, _LONGEST_WAIT)
+
+    def _event(self, event: nomad_events.Event | None) -> None:
+        if event is None:  # a new stream: whatever happened before it is unknown
+            for signal, _ in self._signals.values():
+                signal.fire()
+            return
+        if (child := self._ours(event.job_id)) is None:
+            return
+        if found := self._signals.get(event.job_id):
+            found[0].fire()
+        if event.job_dead or (event.allocation and is_over(event.allocation)):
+            self._queue(child)
+
+    def _ours(self, nomad_job_id: str) -> DispatchedJob | None:
+        if "/dispatch-" not in nomad_job_id:
+            return None
+        child = from_nomad(self._namespace, nomad_job_id)
+        return child if child.parent in self._parents else None
+
+    def _queue(self, child: DispatchedJob) -> None:
+        if child.job_id not in self._recorded and child.job_id not in self._queued:
+            self._queued.add(child.job_id)
+            self._ended.put_nowait(child)
+
+    async def _deal_with_ends(self, ended: Ended) -> None:
+        while True:
+            child = await self._ended.get()
+            self._queued.discard(child.job_id)
+            try:
+                if await ended(child):
+                    self._recorded.add(child.job_id)
+            except ServiceError as error:
+                log.warning("the end of build %s is not recorded yet: %s", child.job_id,
+                            error.message)
