@@ -1,0 +1,160 @@
+"""streamLogs: one sequence of events, framed as WebSocket messages or as Server-Sent Events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from controller import cursor
+from controller.contract.json_schema import Problem
+from controller.errors import InvalidFieldsError, ServiceError
+from controller.log_stream import StreamEvent
+from controller.routes.problems import body_of, response_of
+from controller.service import Service
+
+log = logging.getLogger(__name__)
+_SEND_WITHIN = 60.0  # seconds; a client that takes nothing for so long has gone
+_RESTARTS, _WENT_WRONG = 1012, 1011  # WebSocket close codes
+_RETRY = 1000  # milliseconds after which an EventSource comes again
+
+Events = AsyncIterator[StreamEvent]
+
+
+async def _begin(
+    service: Service, query: Mapping[str, str], after: str | None
+) -> Events:
+    """The events, after the first one is known: so an unknown build is an error, not a stream."""
+    job_id = query.get("job_id")
+    if not job_id:
+        raise InvalidFieldsError([Problem("job_id", "is missing", "add ?job_id=… to the address")])
+    events = service.log_streams.watch(job_id, cursor.parse(after) if after else None)
+    first = await anext(events, None)
+
+    async def all_events() -> Events:
+        async with aclosing(events):  # type: ignore[type-var]  # it is an async generator
+            if first is not None:
+                yield first
+            async for event in events:
+                yield event
+
+    return all_events()
+
+
+async def _deliver(
+    events: Events, send: Callable[[StreamEvent], Awaitable[None]],
+    gone: Callable[[], Awaitable[None]],
+) -> StreamEvent | None:
+    """Send events until they end or the client leaves; the last event that was sent."""
+    last: StreamEvent | None = None
+
+    async def copy() -> None:
+        nonlocal last
+        async with aclosing(events):  # type: ignore[type-var]
+            async for event in events:
+                async with asyncio.timeout(_SEND_WITHIN):
+                    await send(event)
+                last = event
+
+    copying, leaving = asyncio.ensure_future(copy()), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({copying, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (copying, leaving):
+            task.cancel()
+        told = await asyncio.gather(copying, leaving, return_exceptions=True)
+    error = told[0]
+    if isinstance(error, ServiceError):
+        raise error
+    if isinstance(error, Exception) and not isinstance(
+        error, TimeoutError | OSError | WebSocketDisconnect
+    ):
+        log.error("a log stream failed", exc_info=error)
+        raise ServiceError("the stream failed", "the controller's log has the reason") from error
+    return last
+
+
+class EventStream:
+    """An answer of Server-Sent Events. The id of each event is the cursor to go on from."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the events end or the client has gone."""
+        await send({"type": "http.response.start", "status": 200, "headers": [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]})
+
+        async def write(text: str) -> None:
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        try:
+            await write(f"retry: {_RETRY}\n\n")
+            await _deliver(self._events, lambda event: write(_sse(event)), gone)
+        except ServiceError as error:
+            await write(f"event: error\ndata: {json.dumps(body_of(error))}\n\n")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _sse(event: StreamEvent) -> str:
+    if event.kind == "keepalive":
+        return ": still here\n\n"
+    told = f"id: {event.cursor}\n" if event.cursor else ""
+    return f"event: {event.kind}\n{told}data: {_json(event)}\n\n"
+
+
+def _json(event: StreamEvent) -> str:
+    return json.dumps({"event": event.kind, **event.data}, ensure_ascii=False)
+
+
+
+async def stream_sse(request: Request) -> EventStream:
+    """GET streamLogs without upgrade; `Last-Event-ID` or `?after=` resumes."""
+    after = request.headers.get("last-event-id") or request.query_params.get("after")
+    return EventStream(await _begin(request.app.state.service, request.query_params, after))
+
+
+async def stream_websocket(socket: WebSocket) -> None:
+    """GET streamLogs with upgrade; `?after=` resumes. Each message is one event as JSON."""
+    try:
+        events = await _begin(socket.app.state.service, socket.query_params,
+                              socket.query_params.get("after"))
+    except ServiceError as error:
+        await socket.send_denial_response(response_of(error))
+        return
+    await socket.accept()
+
+    async def gone() -> None:
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def send(event: StreamEvent) -> None:
+        await socket.send_text(_json(event))
+
+    try:
+        last = await _deliver(events, send, gone)
+    except ServiceError as error:
+        await socket.close(_WENT_WRONG, error.message[:100])
+        return
+    if socket.application_state.name == "CONNECTED" and socket.client_state.name == "CONNECTED":
+        await socket.close(1000 if last and last.kind == "end" else _RESTARTS)
+
+
+routes: list[BaseRoute] = [
+    route for base in ("mcp", "json") for route in (
+        WebSocketRoute(f"/{base}/streamLogs", stream_websocket),
+        Route(f"/{base}/streamLogs", stream_sse, methods=["GET"]),
+    )
+]

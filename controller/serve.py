@@ -1,0 +1,100 @@
+"""`nbs serve`: settings, sockets, two small servers in one process, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from controller import __version__, app
+from controller.clients.consul import ConsulClient
+from controller.errors import ServiceError
+from controller.service import running
+from controller.settings import CONFIG_PREFIX, SettingError, Settings, load
+
+log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us: two of them run in one process."""
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code."""
+    try:
+        settings = asyncio.run(settings_of(environ))
+    except SettingError as error:
+        print(f"nbs serve: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=settings.log_level.upper(), stream=sys.stderr,
+                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name, shown in settings.shown().items():
+        log.info("setting %s = %r (%s)", name, shown["value"], shown["source"])
+    try:
+        asyncio.run(_serve(settings))
+    except OSError as error:
+        print(f"nbs serve: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def settings_of(environ: Mapping[str, str]) -> Settings:
+    """The settings, with what Consul KV holds; without it where Consul does not answer."""
+    first = load(environ, {})
+    consul = ConsulClient(first.consul_addr, first.consul_token, timeout=2.0)
+    try:
+        stored = await consul.values(CONFIG_PREFIX)
+    except ServiceError as error:
+        print(f"nbs serve: settings in Consul are left out: {error.message}", file=sys.stderr)
+        return first
+    finally:
+        await consul.close()
+    return load(environ, {name: value.decode() for name, value in stored.items()})
+
+
+async def _serve(settings: Settings) -> None:
+    with _listen(settings.bind, settings.port) as api_socket, \
+            _listen(settings.bind, settings.metrics_port) as metrics_socket:
+        async with running(settings) as service:
+            servers = [(_server(app.api(service), settings), api_socket),
+                       (_server(app.metrics(service), settings), metrics_socket)]
+            loop = asyncio.get_running_loop()
+
+            def stop() -> None:
+                log.info("stopping: streams end, open requests have %s s", settings.shutdown_grace)
+                service.follows.close()
+                for server, _ in servers:
+                    server.should_exit = True
+
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop)
+            log.info("nomad-build-service %s listens on http://%s:%s, metrics on port %s",
+                     __version__, settings.bind, api_socket.getsockname()[1],
+                     metrics_socket.getsockname()[1])
+            await asyncio.gather(*(server.serve([bound]) for server, bound in servers))
+    log.info("stopped")
+
+
+def _server(application: ASGIApp, settings: Settings) -> _Server:
+    return _Server(uvicorn.Config(
+        application, log_config=None, access_log=False, lifespan="off", ws="websockets-sansio",
+        ws_ping_interval=20, ws_ping_timeout=20, ws_max_size=1 << 16, server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace))))
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=1024) as bound:
+        yield bound

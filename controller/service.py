@@ -1,0 +1,68 @@
+"""The parts of the controller, put together: what routes get to work with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from controller.builds import Builds
+from controller.clients.consul import ConsulClient
+from controller.clients.nomad import NomadClient
+from controller.clients.nomad_files import NomadFiles
+from controller.clients.vault import VaultClient
+from controller.dispatch import Dispatch
+from controller.health import Health
+from controller.history import History
+from controller.log_follow import Follows
+from controller.log_stream import LogStreams
+from controller.logs import Logs
+from controller.metrics import Metrics
+from controller.record import Recorder
+from controller.settings import Settings
+from controller.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One of each, sharing connections."""
+
+    settings: Settings
+    metrics: Metrics
+    builds: Builds
+    dispatch: Dispatch
+    logs: Logs
+    log_streams: LogStreams
+    follows: Follows
+    health: Health
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """The service with its background tasks; all of it ends with the context."""
+    metrics = Metrics()
+    nomad, consul = NomadClient(settings), ConsulClient(settings.consul_addr, settings.consul_token)
+    vault = VaultClient(settings) if settings.vault_addr else None
+    files, history = NomadFiles(nomad), History(consul)
+    builds = Builds(settings, nomad, files, history)
+    watch = Watch(settings, nomad, metrics)
+    logs = Logs(settings, builds, files, history)
+    follows = Follows(settings, builds, files, watch, metrics)
+    recorder = Recorder(builds, logs, history, metrics)
+    health = Health(nomad, consul, vault, metrics)
+    service = Service(
+        settings=settings, metrics=metrics, builds=builds, logs=logs, follows=follows,
+        dispatch=Dispatch(settings, nomad, vault, builds, metrics), health=health,
+        log_streams=LogStreams(settings, follows, files, history))
+    tasks = [asyncio.create_task(watch.run(recorder.ended, history.recorded)),
+             asyncio.create_task(health.run())]
+    try:
+        yield service
+    finally:
+        follows.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await nomad.close()
+        await consul.close()
