@@ -1,0 +1,125 @@
+"""The tables in the README files, made from the code: settings, metrics, reasons, pack variables.
+
+python scripts/reference.py           write them between their markers
+python scripts/reference.py --check   say which file is stale; exit code 1 if one is
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import hcl2
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from controller.contract.reasons import REASONS  # noqa: E402
+from controller.metrics import Metrics  # noqa: E402
+from controller.settings import Settings  # noqa: E402
+
+PACK = REPOSITORY / "packs" / "nomad_build_service"
+
+
+def settings() -> str:
+    """Return the settings of the controller with defaults and further environment names."""
+    rows = []
+    for item in fields(Settings):
+        if item.name == "sources":
+            continue
+        default = "one class, `default`" if item.name == "build_classes" else _code(item.default)
+        also = ", ".join(f"`{name}`" for name in item.metadata["also"])
+        rows.append((f"`{item.name}`", default, also, item.metadata["help"]))
+    return _table(("setting", "default", "also read from", "what it is"), rows)
+
+
+def metrics() -> str:
+    """Return the metrics that are ours; those of the process have Prometheus' usual names."""
+    rows = []
+    for family in Metrics().registry.collect():
+        if not family.name.startswith(("process_", "python_")):
+            name = family.name + ("_total" if family.type == "counter" else "")
+            rows.append((f"`{name}`", family.type, family.documentation))
+    return _table(("metric", "type", "what it is"), sorted(rows))
+
+
+def reasons() -> str:
+    """Return the closed list of reasons."""
+    rows = [
+        (f"`{reason.name}`", reason.fix_owner, "yes" if reason.retryable else "no", reason.hint)
+        for reason in REASONS.values()
+    ]
+    return _table(("reason", "who mends it", "retryable", "what to do"), rows)
+
+
+def variables() -> str:
+    """Return the pack's variables, as python-hcl2 reads them."""
+    parsed = hcl2.loads((PACK / "variables.hcl").read_text())
+    rows = []
+    for block in parsed["variable"]:
+        for quoted, variable in block.items():
+            name = _bare(quoted)
+            kind = _bare(variable["type"]).strip("${}")
+            default = _code(variable["default"])
+            if name == "build_classes":
+                kind, default = "map(object)", "one class, `default`"
+            rows.append((f"`{name}`", kind, default, _bare(variable["description"])))
+    return _table(("variable", "type", "default", "what it is"), rows)
+
+
+FILES = {
+    REPOSITORY / "README.md": {"settings": settings, "metrics": metrics, "reasons": reasons},
+    PACK / "README.md": {"variables": variables},
+}
+
+
+def render(text: str, tables: dict[str, Any]) -> str:
+    """Return a file's text with fresh tables. Raises ValueError where a marker is missing."""
+    for name, make in tables.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"the markers of {name} are missing")
+        text = pattern.sub(lambda match, make=make: match[1] + make() + match[2], text)
+    return text
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |"]
+    lines.append("|" + "---|" * lines[0].count(" | ") + "---|")
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _code(value: object) -> str:
+    text = _bare(str(value)) if isinstance(value, str) else str(value)
+    text = text.replace("'\"", '"').replace("\"'", '"')
+    return f"`{text}`" if text else "empty"
+
+
+def _bare(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def main() -> int:
+    """Write or check every file."""
+    stale = [
+        path
+        for path, tables in FILES.items()
+        if render(path.read_text(), tables) != path.read_text()
+    ]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(REPOSITORY)} is stale: run python scripts/reference.py")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(render(path.read_text(), FILES[path]))
+        print(f"wrote {path.relative_to(REPOSITORY)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

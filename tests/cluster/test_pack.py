@@ -1,0 +1,200 @@
+"""The pack with the real nomad-pack: what it renders, and run, plan, status, stop, destroy."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+from builds import Builds, cli, eventually
+
+from cluster.cluster import Cluster
+from cluster.pack import PACK, hcl
+
+CLASS = {
+    "cpu": 500,
+    "memory": 256,
+    "memory_max": 0,
+    "disk": 300,
+    "node_pool": "",
+    "arch": "",
+    "constraints": [],
+}
+
+
+def nomad_pack(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return cli(cluster, "nomad-pack", *arguments)
+
+
+def render(cluster: Cluster, directory: Path, **variables: Any) -> dict[str, dict[str, Any]]:
+    """Every rendered job by its ID, as python-hcl2 reads it; Nomad validates each."""
+    values = cluster.pack.variables() | variables
+    file = directory / "vars.hcl"
+    file.write_text("".join(f"{name} = {hcl(value)}\n" for name, value in values.items()))
+    target = directory / "out"
+    done = nomad_pack(
+        cluster, "render", str(PACK), "--name", "t", "-f", str(file), "--to-dir", str(target)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = {}
+    for path in target.rglob("*.nomad"):
+        checked = cli(cluster, "nomad", "job", "validate", str(path))
+        assert checked.returncode == 0, f"{path.name}: {checked.stdout}{checked.stderr}"
+        for block in hcl2.loads(path.read_text())["job"]:
+            jobs |= {name.strip('"'): job for name, job in block.items()}
+    return jobs
+
+
+def tasks(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        name.strip('"'): task
+        for group in job["group"]
+        for body in group.values()
+        for block in body["task"]
+        for name, task in block.items()
+    }
+
+
+@pytest.mark.parametrize("driver", ["raw_exec", "docker"])
+def test_rendered_build_has_four_tasks_and_credentials_where_they_belong(
+    cluster: Cluster, tmp_path: Path, driver: str
+) -> None:
+    job = render(cluster, tmp_path, driver=driver)["image-build"]
+    found = tasks(job)
+    hooks = {
+        name: [block["hook"].strip('"') for block in task.get("lifecycle", [])]
+        for name, task in found.items()
+    }
+    assert hooks == {
+        "build": ["prestart"],
+        "test": ["prestart"],
+        "publish": [],
+        "finish": ["poststop"],
+    }
+    assert [name for name, task in found.items() if task.get("identity")] == ["build", "publish"]
+    assert not any(task.get("vault") or task.get("template") for task in found.values())
+    assert {task["driver"].strip('"') for task in found.values()} == {driver}
+
+
+def test_rendered_classes_and_prefix(cluster: Cluster, tmp_path: Path) -> None:
+    jobs = render(
+        cluster,
+        tmp_path,
+        name_prefix="b-",
+        build_classes={
+            "default": CLASS,
+            "large": CLASS | {"cpu": 4000, "arch": "amd64"},
+            "gpu": CLASS
+            | {"constraints": [{"attribute": "${meta.gpu}", "operator": "=", "value": "true"}]},
+        },
+    )
+    assert sorted(jobs) == [
+        "b-image-build",
+        "b-image-build-gpu",
+        "b-image-build-large",
+        "b-image-promote",
+        "b-image-prune",
+        "b-nomad-build-service",
+    ]
+    assert jobs["b-image-build-gpu"]["constraint"][0]["attribute"].strip('"') == "${meta.gpu}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "word"),
+    [
+        ({"driver": "podman"}, "driver"),
+        ({"name_prefix": "a_b"}, "name_prefix"),
+        ({"build_classes": {"large": CLASS}}, "default"),
+        ({"build_classes": {"default": CLASS, "A b": CLASS}}, "class name"),
+        ({"build_network_allow": ["everything"]}, "build_network_allow"),
+        ({"build_timeout": "soon"}, "build_timeout"),
+    ],
+)
+def test_wrong_variables_are_refused_by_name(
+    cluster: Cluster, tmp_path: Path, variables: dict[str, Any], word: str
+) -> None:
+    file = tmp_path / "vars.hcl"
+    file.write_text("".join(f"{name} = {hcl(value)}\n" for name, value in variables.items()))
+    done = nomad_pack(cluster, "render", str(PACK), "--name", "t", "-f", str(file))
+    assert done.returncode != 0
+    assert word in done.stdout + done.stderr
+
+
+def test_second_deployment_beside_the_first(builds: Builds) -> None:
+    cluster = builds.cluster
+    cluster.pack.deploy({"name_prefix": "second-"}, name="second")
+    try:
+        file = cluster.state.config / "pack-second.hcl"
+        planned = nomad_pack(cluster, "plan", str(PACK), "--name", "second", "-f", str(file))
+        # nomad-pack's plan always sees a change in a parameterized job: no allocation to compare.
+        assert planned.returncode in (0, 1), planned.stdout + planned.stderr
+        status = nomad_pack(cluster, "status", str(PACK), "--name", "second")
+        assert "second-image-build" in status.stdout
+        other = Builds(cluster, cluster.pack.wait_healthy("second-"))
+        assert other.address != builds.address
+        assert builds.http.get("/health").status_code == 200
+    finally:
+        stopped = nomad_pack(cluster, "stop", str(PACK), "--name", "second")
+        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+        cluster.pack.destroy(name="second")
+    eventually(
+        "its jobs are gone",
+        lambda: (
+            not [
+                job
+                for job in builds.nomad.get("/v1/jobs", params={"prefix": "second-"}).json()
+                if not job["Stop"]
+            ]
+        ),
+    )
+    assert builds.http.get("/ready").status_code == 200
+
+
+def test_promote_gives_further_tags_and_rebuilds_nothing(builds: Builds) -> None:
+    request = builds.request(builds.dockerfile("RUN true"))
+    status = builds.run(request, "SUCCEEDED")
+    child = builds.dispatch(
+        {
+            "image": status["image"],
+            "digest": status["digest"],
+            "tags": ["stable", "1"],
+            "registry_credentials_path": request["registry_credentials_path"],
+        },
+        job="image-promote",
+    )
+    allocation = eventually("promotion ended", lambda: _ended(builds, child))
+    assert allocation["ClientStatus"] == "complete", allocation["TaskStates"]
+    assert builds.tags(request) == ["1", "stable", "v1"]
+    assert {builds.digest(request, tag) for tag in ("1", "stable")} == {status["digest"]}
+
+
+def test_prune_removes_what_a_dead_build_left(builds: Builds) -> None:
+    import os
+    import shutil
+
+    status = builds.run(builds.request(builds.dockerfile("RUN true"), owner="prune"), "SUCCEEDED")
+    assert status["digest"]
+    storage = builds.cluster.state.storage
+    owner = max(storage.iterdir(), key=lambda path: (path / "lock").stat().st_mtime)
+    dead, fresh = owner / "scratch" / "dead-build", owner / "scratch" / "living-build"
+    account = builds.cluster.task_account
+    for scratch in (dead, fresh):
+        (scratch / "src").mkdir(parents=True)
+        account.own(scratch)
+    os.utime(dead, (1, 1))
+    try:
+        answer = builds.nomad.post("/v1/job/image-prune/periodic/force")
+        assert answer.status_code == 200, answer.text
+        eventually("the dead build's files are gone", lambda: not dead.exists())
+        assert fresh.exists()
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _ended(builds: Builds, child: str) -> dict[str, Any] | None:
+    allocation = builds.allocation(child)
+    return (
+        allocation if allocation and allocation["ClientStatus"] in ("complete", "failed") else None
+    )

@@ -1,0 +1,18 @@
+"""The documentation's tables are made from the code and fresh."""
+
+from __future__ import annotations
+
+import reference
+
+
+def test_reference_tables_are_fresh() -> None:
+    for path, tables in reference.FILES.items():
+        text = path.read_text()
+        assert reference.render(text, tables) == text, "run python scripts/reference.py"
+
+
+def test_reference_has_every_row() -> None:
+    assert reference.variables().count("\n") > 30
+    assert reference.reasons().count("\n") > 30
+    assert "nomad_addr" in reference.settings()
+    assert "build_duration_seconds" in reference.metrics()
