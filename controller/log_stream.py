@@ -93,7 +93,7 @@ class _Reader:
 
     async def events(self) -> AsyncIterator[StreamEvent]:
         """All events until the build is over, or the service stops."""
-        while self._phase < len(PHASES):
+        while self._phase < len(PHASES) or not self._follow.build.status.final:
             ticket = self._follow.changed.ticket()
             quiet = True
             async for event in self._ready():
@@ -119,6 +119,8 @@ class _Reader:
             self._alloc_id = build.alloc_id
         if event := self._status(build):
             yield event
+        if self._phase == len(PHASES):
+            return  # the logs are told; task finish still runs
         phase = PHASES[self._phase]
         buffer, view = self._follow.buffers[phase], build.phases[phase]
         if view.status == "pending" and not build.status.final:
@@ -185,10 +187,11 @@ class _Reader:
     _begun = ""
 
     def _next(self, phase: str) -> Cursor | None:
+        told = Cursor(self._alloc_id or "", phase, self._offset)
         self._phase, self._offset, self._number = self._phase + 1, 0, None
-        if self._phase == len(PHASES) or self._alloc_id is None:
-            return None
-        return Cursor(self._alloc_id, PHASES[self._phase], 0)
+        if self._phase < len(PHASES):
+            told = Cursor(told.alloc_id, PHASES[self._phase], 0)
+        return told if self._alloc_id else None
 
 
 def _message(build: Build, phase: str, text: str, *, at: str | None = None, level: str = "INFO",
