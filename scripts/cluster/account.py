@@ -33,11 +33,13 @@ class Account:
 
     @classmethod
     def current(cls) -> Account:
+        """Return the account of this process."""
         entry = pwd.getpwuid(os.geteuid())
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
     @property
     def is_current(self) -> bool:
+        """Say whether this process already runs as this account."""
         return self.uid == os.geteuid()
 
     def popen_arguments(self) -> dict[str, Any]:

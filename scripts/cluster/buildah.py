@@ -72,8 +72,16 @@ class Buildah:
             auth = self._auth(scratch, credentials)
             self._give(scratch)
             self._run(
-                ["build", "--isolation", "chroot", "--cap-drop", "CAP_SYS_CHROOT",
-                 "--tag", reference, str(context)],
+                [
+                    "build",
+                    "--isolation",
+                    "chroot",
+                    "--cap-drop",
+                    "CAP_SYS_CHROOT",
+                    "--tag",
+                    reference,
+                    str(context),
+                ],
             )
             self._run(["push", "--tls-verify=false", "--authfile", str(auth), reference])
         return reference
@@ -91,14 +99,31 @@ class Buildah:
             auth = self._auth(scratch, credentials)
             self._give(scratch)
             container = self._run(
-                ["from", "--quiet", "--pull-always", "--tls-verify=false",
-                 "--authfile", str(auth), reference],
+                [
+                    "from",
+                    "--quiet",
+                    "--pull-always",
+                    "--tls-verify=false",
+                    "--authfile",
+                    str(auth),
+                    reference,
+                ],
             ).output.strip()
             try:
                 return self._run(
-                    ["run", "--isolation", "chroot", "--cap-drop", "CAP_SYS_CHROOT", container,
-                     "--", *command],
-                    network=False, check=False, seconds=seconds,
+                    [
+                        "run",
+                        "--isolation",
+                        "chroot",
+                        "--cap-drop",
+                        "CAP_SYS_CHROOT",
+                        container,
+                        "--",
+                        *command,
+                    ],
+                    network=False,
+                    check=False,
+                    seconds=seconds,
                 )
             finally:
                 self._run(["rm", container])
@@ -138,17 +163,39 @@ class Buildah:
             path.mkdir(exist_ok=True)
             self._account.own(path)
         argv = [
-            "unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork",
-            "--kill-child", "--mount-proc", "--ipc", "--uts", *(() if network else ("--net",)),
-            "--", *(() if network else LOOPBACK_UP), str(self._program),
-            "--root", str(self._root / "storage"), "--runroot", str(self._root / "run"),
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--map-auto",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--ipc",
+            "--uts",
+            *(() if network else ("--net",)),
+            "--",
+            *(() if network else LOOPBACK_UP),
+            str(self._program),
+            "--root",
+            str(self._root / "storage"),
+            "--runroot",
+            str(self._root / "run"),
             *arguments,
         ]
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if check else subprocess.STDOUT,
-            text=True, errors="replace", check=False, timeout=seconds, cwd=self._root,
-            env=self._environ(), **self._account.popen_arguments(),
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=seconds,
+            cwd=self._root,
+            env=self._environ(),
+            **self._account.popen_arguments(),
         )
         if check and done.returncode != 0:
             raise ClusterError(f"buildah {arguments[0]}: {done.stderr.strip()}")
@@ -179,5 +226,3 @@ class _Scratch:
 
     def __exit__(self, *error: object) -> None:
         shutil.rmtree(self._path, ignore_errors=True)
-
-

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from .account import Account, demo_account, task_account
 from .buildah import BASE_IMAGE, Buildah
 from .errors import ClusterError
 from .git_repository import GitRepository, Source
+from .http import get_json
 from .installation import install_controller, install_runner
 from .pack import Pack
 from .paths import StateDirectory, cache_directory
@@ -85,9 +87,7 @@ class Cluster:
     @property
     def servers(self) -> tuple[Server, ...]:
         """All servers, in the order in which they start."""
-        return (
-            self.consul, self.vault, self.nomad, self.registry, self.git_http, self.git_ssh
-        )
+        return (self.consul, self.vault, self.nomad, self.registry, self.git_http, self.git_ssh)
 
     @classmethod
     def start(cls, root: Path, *, progress: Progress = print) -> Cluster:
@@ -168,8 +168,6 @@ class Cluster:
 
     @staticmethod
     def _jwks_ready(url: str) -> bool:
-        from .http import get_json
-
         return bool(get_json(url).get("keys"))
 
     def vault_put(self, path: str, values: Mapping[str, str]) -> None:
@@ -239,13 +237,14 @@ class Cluster:
                 with contextlib.suppress(OSError, ClusterError):
                     # A build that hangs must not keep the cluster: what is left is killed below.
                     self.nomad.stop_jobs(seconds=20)
+            allocations = {path.name for path in self.state.allocations.glob("*-*-*-*-*")}
             for server in reversed(self.servers):
                 server.stop()
             teardown.kill_remaining_processes(self.state.root)
             teardown.unmount_all(self.state.root)
             before = json.loads(self.state.marker.read_text()).get("cgroups_before", [])
             if os.geteuid() == 0:
-                teardown.remove_nomad_cgroups(frozenset(before))
+                teardown.remove_nomad_cgroups(allocations, before)
             teardown.remove_files(self.state)
 
     @contextlib.contextmanager
@@ -273,9 +272,15 @@ def prepare_directories(state: StateDirectory) -> None:
         marker = {"id": str(uuid.uuid4()), "cgroups_before": sorted(teardown.nomad_cgroups())}
         state.marker.write_text(json.dumps(marker) + "\n")
     for path, mode in (
-        (root, 0o755), (state.bin, 0o755), (state.config, 0o711), (state.logs, 0o755),
-        (root / "data", 0o711), (state.processes, 0o755), (state.secrets, 0o700),
-        (state.storage, 0o700), (root / "images", 0o700),
+        (root, 0o755),
+        (state.bin, 0o755),
+        (state.config, 0o711),
+        (state.logs, 0o755),
+        (root / "data", 0o711),
+        (state.processes, 0o755),
+        (state.secrets, 0o700),
+        (state.storage, 0o700),
+        (root / "images", 0o700),
     ):
         path.mkdir(exist_ok=True)
         path.chmod(mode)
@@ -295,7 +300,5 @@ def place_program(directory: Path, found: Found) -> None:
         try:
             os.link(found.path, temporary)
         except OSError:
-            import shutil
-
             shutil.copy2(found.path, temporary)
     temporary.replace(target)

@@ -26,6 +26,7 @@ class Report:
         self.as_json = as_json
 
     def say(self, text: str) -> None:
+        """Print one line for people."""
         print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
 
     @contextmanager
@@ -96,8 +97,9 @@ def describe_failure(status: dict[str, Any]) -> str:
     failure = status.get("failure") or {}
     lines = [f"the build ended {status['status']}"]
     if failure:
-        lines.append(f"  in phase {failure.get('phase')}: {failure.get('reason')}:"
-                     f" {failure.get('message')}")
+        lines.append(
+            f"  in phase {failure.get('phase')}: {failure.get('reason')}: {failure.get('message')}"
+        )
         lines += [f"  {line}" for line in failure.get("log_tail") or []]
         if failure.get("hint"):
             lines.append(f"  {failure['hint']}")
@@ -105,6 +107,7 @@ def describe_failure(status: dict[str, Any]) -> str:
 
 
 def next_steps(cluster: Cluster, address: str, build_json: Path) -> str:
+    """Return what a person can do with the running cluster."""
     command = sys.argv[0] if sys.argv[0].endswith("demo") else "scripts/demo"
     return f"""
 What now:
@@ -122,6 +125,7 @@ What now:
 
 
 def env(root: Path, report: Report) -> dict[str, Any]:
+    """Print the shell's exports for the running cluster."""
     cluster = Cluster.attach(root)
     if not report.as_json:
         report.say(cluster.shell_exports().rstrip("\n"))
@@ -154,14 +158,15 @@ def down(root: Path, report: Report) -> dict[str, Any]:
     if not state.marker.exists():
         raise ClusterError(f"{root} is not a cluster's state directory; nothing was removed")
     Cluster(root, progress=report.say).stop()
-    report.say(
-        f"removed {root} and every process of it; downloads stay in {cache_directory()}"
-    )
+    report.say(f"removed {root} and every process of it; downloads stay in {cache_directory()}")
     return {"removed": str(root)}
 
 
 COMMANDS: dict[str, Callable[[Path, Report], dict[str, Any]]] = {
-    "run": run, "env": env, "status": status, "down": down,
+    "run": run,
+    "env": env,
+    "status": status,
+    "down": down,
 }
 
 
@@ -170,9 +175,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="demo", description="The build service with every server it needs, on loopback."
     )
-    parser.add_argument("command", nargs="?", choices=COMMANDS, default="run",
-                        help="run (default): bring up and build the sample; env: shell exports;"
-                        " status: what runs; down: remove everything")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=COMMANDS,
+        default="run",
+        help="run (default): bring up and build the sample; env: shell exports;"
+        " status: what runs; down: remove everything",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     values = parser.parse_args(arguments)
     report = Report(as_json=values.json)
@@ -187,13 +197,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n{error}\n\nlogs: {StateDirectory(root).logs}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; scripts/demo continues, scripts/demo down removes it",
-              file=sys.stderr)
+        print(
+            "\ninterrupted; scripts/demo continues, scripts/demo down removes it", file=sys.stderr
+        )
         return 130
     if values.json:
         print(json.dumps(result, indent=2))
     return 0
-
 
 
 if __name__ == "__main__":

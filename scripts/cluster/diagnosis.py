@@ -43,8 +43,13 @@ def _describe(cluster: Cluster, allocation: dict[str, Any]) -> str:
             for event in state.get("Events") or []
         ]
         for stream in ("stdout", "stderr"):
-            file = (cluster.state.allocations / allocation["ID"] / "alloc" / "logs"
-                    / f"{task}.{stream}.0")
+            file = (
+                cluster.state.allocations
+                / allocation["ID"]
+                / "alloc"
+                / "logs"
+                / f"{task}.{stream}.0"
+            )
             if file.exists() and file.stat().st_size:
                 lines.append(f"    end of {stream}:\n{tail(file, 8)}")
     return "\n".join(lines)

@@ -58,7 +58,10 @@ class GitRepository:
             for path, target in (submodules or {}).items():
                 commit = target.rpartition("@")[2]
                 self._git(
-                    "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}",
+                    "update-index",
+                    "--add",
+                    "--cacheinfo",
+                    f"160000,{commit},{path}",
                     environ=environ,
                 )
             tree = self._git("write-tree", environ=environ)
@@ -71,6 +74,7 @@ class GitRepository:
         return commit
 
     def tag(self, name: str, commit: str, *, annotated: bool = False) -> None:
+        """Make (or move) a tag on `commit`."""
         options = ["-a", "-m", name] if annotated else []
         self._git("tag", "--force", *options, "--", name, commit)
 
@@ -110,7 +114,11 @@ def create(
     repository = GitRepository(name, http_url, ssh_url, "", bare, account)
     done = subprocess.run(
         ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(bare)],
-        capture_output=True, text=True, check=False, cwd="/", env=_identity(),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env=_identity(),
         **account.popen_arguments(),
     )
     if done.returncode != 0:
@@ -127,8 +135,10 @@ def _identity() -> dict[str, str]:
         "HOME": "/nonexistent",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_AUTHOR_NAME": "Demo", "GIT_AUTHOR_EMAIL": "demo@example.com",
-        "GIT_COMMITTER_NAME": "Demo", "GIT_COMMITTER_EMAIL": "demo@example.com",
+        "GIT_AUTHOR_NAME": "Demo",
+        "GIT_AUTHOR_EMAIL": "demo@example.com",
+        "GIT_COMMITTER_NAME": "Demo",
+        "GIT_COMMITTER_EMAIL": "demo@example.com",
     }
 
 

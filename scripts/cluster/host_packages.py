@@ -37,6 +37,7 @@ class Package:
 
     @property
     def present(self) -> bool:
+        """Say whether one of the package's files is there."""
         return any(Path(file).exists() for file in self.files)
 
 
@@ -45,8 +46,17 @@ def _multiarch() -> str:
 
 
 def _program(name: str) -> tuple[str, ...]:
-    return tuple(f"{directory}/{name}" for directory in
-                 ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"))
+    return tuple(
+        f"{directory}/{name}"
+        for directory in (
+            "/usr/bin",
+            "/usr/sbin",
+            "/bin",
+            "/sbin",
+            "/usr/local/bin",
+            "/usr/local/sbin",
+        )
+    )
 
 
 NODE_PACKAGES: tuple[Package, ...] = (
@@ -68,8 +78,15 @@ BUILD_PACKAGES: tuple[Package, ...] = (
     Package("libc6-dev", ("/usr/include/stdio.h",)),
     Package("pkg-config", _program("pkg-config")),
     Package("libseccomp-dev", ("/usr/include/seccomp.h",)),
-    Package("python3-venv", ("/usr/lib/python3.11/ensurepip", "/usr/lib/python3/ensurepip",
-                             "/usr/lib/python3.12/ensurepip", "/usr/lib/python3.13/ensurepip")),
+    Package(
+        "python3-venv",
+        (
+            "/usr/lib/python3.11/ensurepip",
+            "/usr/lib/python3/ensurepip",
+            "/usr/lib/python3.12/ensurepip",
+            "/usr/lib/python3.13/ensurepip",
+        ),
+    ),
 )
 """What compiling the pinned programs needs, where no ready binary can be had."""
 
@@ -83,6 +100,7 @@ DEMO_PACKAGES: tuple[Package, ...] = (
 
 
 def absent(packages: Sequence[Package]) -> list[Package]:
+    """Return those packages that are not there."""
     return [package for package in packages if not package.present]
 
 

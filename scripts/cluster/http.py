@@ -20,6 +20,7 @@ def get(url: str, *, headers: dict[str, str] | None = None, seconds: float = 5) 
 
 
 def get_json(url: str, *, headers: dict[str, str] | None = None, seconds: float = 5) -> Any:
+    """Return the JSON body of a GET; OSError as `get`."""
     return json.loads(get(url, headers=headers, seconds=seconds))
 
 

@@ -155,11 +155,21 @@ def _packages(cache: Path) -> Path:
         pip = Path(directory) / "pip"
         _run([_system_python(), "-m", "venv", str(pip)])
         fresh = Path(directory) / "packages"
-        _run([
-            str(pip / "bin" / "python"), "-m", "pip", "install", "--quiet",
-            "--disable-pip-version-check", "--require-hashes", "--target", str(fresh),
-            "--requirement", str(LOCK),
-        ])
+        _run(
+            [
+                str(pip / "bin" / "python"),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--target",
+                str(fresh),
+                "--requirement",
+                str(LOCK),
+            ]
+        )
         try:
             fresh.rename(target)
         except OSError:

@@ -35,6 +35,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Options:
+    """What the command line asked for."""
+
     user: str
     prefix: Path
     demo_servers: bool
@@ -140,6 +142,7 @@ def _install(options: Options) -> None:
 
 
 def say(text: str) -> None:
+    """Print one line for people on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -197,24 +200,44 @@ def default_user() -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
+    """Return the options of a command line; exits with usage on a wrong one."""
     parser = argparse.ArgumentParser(
         prog="node-setup",
         description="Prepare a build node (Debian 12): packages, build user, devices, Buildah and"
         " the runner. Doing it twice changes nothing.",
     )
-    parser.add_argument("--check", action="store_true",
-                        help="change nothing; say what is missing, exit code 1 if anything is")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; say what is missing, exit code 1 if anything is",
+    )
     parser.add_argument("--quiet", action="store_true", help="with --check: only the exit code")
-    parser.add_argument("--user", metavar="NAME",
-                        help="who builds run as (default: build; made if it does not exist)")
-    parser.add_argument("--prefix", type=Path, default=installation.DEFAULT_PREFIX,
-                        help="where Buildah and the runner go (default: %(default)s)")
-    parser.add_argument("--with-controller", action="store_true",
-                        help="also install the controller there (driver raw_exec)")
-    parser.add_argument("--with-demo-servers", action="store_true",
-                        help="also what scripts/demo and the tests need: registry, Git servers")
-    parser.add_argument("--host-only", action="store_true",
-                        help="prepare the machine, install nothing below the prefix")
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="who builds run as (default: build; made if it does not exist)",
+    )
+    parser.add_argument(
+        "--prefix",
+        type=Path,
+        default=installation.DEFAULT_PREFIX,
+        help="where Buildah and the runner go (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--with-controller",
+        action="store_true",
+        help="also install the controller there (driver raw_exec)",
+    )
+    parser.add_argument(
+        "--with-demo-servers",
+        action="store_true",
+        help="also what scripts/demo and the tests need: registry, Git servers",
+    )
+    parser.add_argument(
+        "--host-only",
+        action="store_true",
+        help="prepare the machine, install nothing below the prefix",
+    )
     values = parser.parse_args(arguments)
     return Options(
         user=values.user or default_user(),

@@ -20,12 +20,13 @@ SOCKET_BELOW_STATE = "/a/" + "0" * 36 + "/controller/secrets/api.sock"
 
 def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory for downloads, builds and virtual environments; may not exist yet."""
-    base = environ.get("XDG_CACHE_HOME") or os.path.join(home(environ), ".cache")
+    base = environ.get("XDG_CACHE_HOME") or home(environ) / ".cache"
     return Path(base) / "nomad-build-service"
 
 
-def home(environ: Mapping[str, str] = os.environ) -> str:
-    return environ.get("HOME") or os.path.expanduser("~")
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the user's home directory."""
+    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
 
 
 def default_state_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -35,7 +36,7 @@ def default_state_directory(environ: Mapping[str, str] = os.environ) -> Path:
         return Path(chosen).absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/nbs-demo")
-    base = environ.get("XDG_STATE_HOME") or os.path.join(home(environ), ".local", "state")
+    base = environ.get("XDG_STATE_HOME") or home(environ) / ".local" / "state"
     return Path(base) / "nbs-demo"
 
 
@@ -56,6 +57,7 @@ class StateDirectory:
 
     @property
     def bin(self) -> Path:
+        """Return where the programs are, for PATH."""
         return self.root / "bin"
 
     @property
@@ -70,28 +72,35 @@ class StateDirectory:
 
     @property
     def allocations(self) -> Path:
+        """Return Nomad's allocation directory."""
         return self.root / "a"
 
     @property
     def logs(self) -> Path:
+        """Return where every server's log is."""
         return self.root / "logs"
 
     @property
     def config(self) -> Path:
+        """Return where rendered configuration is."""
         return self.root / "config"
 
     @property
     def secrets(self) -> Path:
+        """Return where keys and passwords are; only the owner may look in."""
         return self.root / "secrets"
 
     @property
     def processes(self) -> Path:
+        """Return where the records of running servers are."""
         return self.root / "processes"
 
     def data(self, name: str) -> Path:
+        """Return the data directory of a server."""
         return self.root / "data" / name
 
     def log(self, name: str) -> Path:
+        """Return the log file of a server."""
         return self.logs / f"{name}.log"
 
     def require_short(self) -> None:

@@ -24,6 +24,8 @@ MARK = "NBS_CLUSTER_ROOT"
 
 @dataclass(frozen=True)
 class Record:
+    """Which process it was: pid, start time in clock ticks, and the boot's id."""
+
     pid: int
     started: int
     boot: str
@@ -42,6 +44,7 @@ def start_time(pid: int) -> int | None:
 
 
 def boot_id() -> str:
+    """Return the kernel's id of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -55,6 +58,7 @@ class Process:
         self._child: subprocess.Popen[bytes] | None = None
 
     def record(self) -> Record | None:
+        """Return what was written at the last start, or None."""
         try:
             return Record(**json.loads(self._file.read_text()))
         except FileNotFoundError:

@@ -20,7 +20,7 @@ CONNECT_SECONDS = 5
 CHUNK = 1 << 20
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """This way cannot give the program; the message says why, in a few words."""
 
 
@@ -39,12 +39,14 @@ def fetch(
 ) -> None:
     """Put the program at `target`.
 
-    Raises Unavailable when there is no such archive or it cannot be reached, and ClusterError
+    Raises UnavailableError when there is no such archive or it cannot be reached, and ClusterError
     when what came is not what was pinned: that is never passed over in silence.
     """
     expected = program.sums.get(architecture())
     if expected is None:
-        raise Unavailable(f"the vendor has no Linux {architecture()} binary we know the sum of")
+        raise UnavailableError(
+            f"the vendor has no Linux {architecture()} binary we know the sum of"
+        )
     base = (environ.get("NBS_RELEASES_URL") or RELEASES_URL).rstrip("/")
     file = f"{program.name}_{program.version}_linux_{architecture()}.zip"
     url = f"{base}/{program.name}/{program.version}/{file}"
@@ -78,13 +80,13 @@ def _download(url: str, target: Path, progress: Callable[[str], None], label: st
                         shown = done * 4 // total
                         progress(f"{label}: {done >> 20} of {total >> 20} MiB")
             if total and done != total:
-                raise Unavailable(f"{url} broke off after {done} of {total} bytes")
+                raise UnavailableError(f"{url} broke off after {done} of {total} bytes")
     except urllib.error.HTTPError as error:
-        raise Unavailable(f"{url} answered {error.code}") from error
+        raise UnavailableError(f"{url} answered {error.code}") from error
     except urllib.error.URLError as error:
-        raise Unavailable(f"{url} cannot be reached: {error.reason}") from error
+        raise UnavailableError(f"{url} cannot be reached: {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(f"{url} broke off: {error}") from error
+        raise UnavailableError(f"{url} broke off: {error}") from error
     return digest.hexdigest()
 
 

@@ -27,6 +27,7 @@ class Credentials:
         return f"Credentials(host={self.host!r}, username={self.username!r}, password=…)"
 
     def auth_json(self) -> str:
+        """Return the login as a containers auth file has it."""
         pair = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
         return json.dumps({"auths": {self.host: {"auth": pair}}})
 
@@ -54,9 +55,7 @@ def run(credentials: Credentials, *arguments: str) -> str:
                 env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(file.parent)},
             )
         except FileNotFoundError:
-            raise ClusterError(
-                "skopeo is not installed; scripts/node-setup installs it"
-            ) from None
+            raise ClusterError("skopeo is not installed; scripts/node-setup installs it") from None
     if done.returncode != 0:
         raise ClusterError(f"skopeo {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout

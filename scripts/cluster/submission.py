@@ -37,12 +37,15 @@ class Controller:
         return str(answer["job_id"])
 
     def status(self, job_id: str) -> dict[str, Any]:
+        """Return getStatus's answer."""
         return self._post("/mcp/getStatus", {"job_id": job_id})
 
     def kill(self, job_id: str) -> dict[str, Any]:
+        """Kill a build; return killJob's answer."""
         return self._post("/mcp/killJob", {"job_id": job_id})
 
     def logs(self, job_id: str) -> dict[str, Any]:
+        """Return getLogs's answer."""
         return self._post("/mcp/getLogs", {"job_id": job_id})
 
     def follow(self, job_id: str, *, seconds: float = 900) -> Iterator[LogLine]:
@@ -79,7 +82,9 @@ class Controller:
         try:
             answer = self._http.post(path, json=body)
         except httpx.HTTPError as error:
-            raise ClusterError(f"the controller at {self.address} does not answer: {error}") from error
+            raise ClusterError(
+                f"the controller at {self.address} does not answer: {error}"
+            ) from error
         if answer.status_code >= 400:
             raise ClusterError(f"{path} answered {answer.status_code}: {answer.text}")
         result: dict[str, Any] = answer.json()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from .errors import ClusterError
@@ -41,6 +43,7 @@ def mounts_below(root: Path) -> list[str]:
 
 
 def unmount_all(root: Path) -> None:
+    """Undo every mount below `root`."""
     for point in mounts_below(root):
         done = subprocess.run(["umount", "--lazy", point], capture_output=True, text=True)
         if done.returncode != 0 and point in mounts_below(root):
@@ -65,9 +68,20 @@ def remove_files(state: StateDirectory) -> None:
         # Files of image layers belong to subordinate ids, which this user may remove only from
         # inside a user namespace that maps them.
         subprocess.run(
-            ["unshare", "--user", "--map-root-user", "--map-auto", "--",
-             "find", str(root), "-mindepth", "1", "-delete"],
-            capture_output=True, check=False,
+            [
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--map-auto",
+                "--",
+                "find",
+                str(root),
+                "-mindepth",
+                "1",
+                "-delete",
+            ],
+            capture_output=True,
+            check=False,
         )
     try:
         shutil.rmtree(root)
@@ -77,20 +91,34 @@ def remove_files(state: StateDirectory) -> None:
         raise ClusterError(f"cannot remove {error.filename}: {error.strerror}") from error
 
 
-def remove_nomad_cgroups(before: frozenset[str]) -> None:
-    """Remove the empty `nomad` control groups that our agent left, sparing older ones."""
-    for path in sorted(nomad_cgroups() - before, key=len, reverse=True):
-        try:
-            os.rmdir(path)
-        except OSError:
-            continue  # in use by another agent, or already gone
+def remove_nomad_cgroups(allocations: Collection[str], before: Collection[str]) -> None:
+    """Remove the control groups that our agent left.
+
+    Those of our allocations always; the ones that all agents of the machine share (`nomad` and
+    what lies right below) only when they were not there before us and no other agent runs.
+    """
+    alone = not _nomad_agents()
+    for path in sorted(nomad_cgroups(), key=len, reverse=True):
+        ours = path.rpartition("/")[2][:36] in allocations
+        if ours or (alone and path not in before):
+            with contextlib.suppress(OSError):  # another agent's tasks are in it
+                Path(path).rmdir()
 
 
 def nomad_cgroups() -> frozenset[str]:
     """Return the paths of all control groups below any `nomad` or `nomad.slice` group."""
-    found = set()
-    for top in Path("/sys/fs/cgroup").glob("*/nomad"):
-        found.update(directory for directory, _, _ in os.walk(top))
-    for top in Path("/sys/fs/cgroup").glob("nomad.slice"):
-        found.update(directory for directory, _, _ in os.walk(top))
+    found: set[str] = set()
+    for pattern in ("*/nomad", "nomad.slice"):
+        for top in Path("/sys/fs/cgroup").glob(pattern):
+            found.update(directory for directory, _, _ in os.walk(top))
     return frozenset(found)
+
+
+def _nomad_agents() -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if (entry / "comm").read_text().strip() == "nomad":
+                    found.append(int(entry.name))
+    return found

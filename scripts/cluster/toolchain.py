@@ -21,6 +21,7 @@ from . import go_build, release_archive
 from .errors import ClusterError
 from .paths import REPOSITORY, cache_directory
 from .pins import PROGRAMS, Program, Version
+from .release_archive import UnavailableError
 
 Progress = Callable[[str], None]
 
@@ -76,6 +77,7 @@ class Toolchain:
         return {name: have for name, have in found.items() if have is not None}
 
     def cached_path(self, program: Program) -> Path:
+        """Return where the cache keeps a program, whether or not it is there."""
         return self.cache / "bin" / f"{program.name}-{program.version}"
 
     def _on_path(self, program: Program) -> Found | None:
@@ -103,7 +105,7 @@ class Toolchain:
             try:
                 way(program, part, label)
                 self._require_version(program, part)
-            except Unavailable as reason:
+            except UnavailableError as reason:
                 tried.append(f"{source}: {reason}")
                 self._progress(f"{label}: no {source} ({reason})")
                 continue
@@ -113,7 +115,8 @@ class Toolchain:
             self._progress(f"{label}: {program.version} by {source} in {took:.0f} s")
             return Found(program, target, program.version, source)
         raise ClusterError(
-            f"{program.name} {program.version} cannot be had: " + "; ".join(tried)
+            f"{program.name} {program.version} cannot be had: "
+            + "; ".join(tried)
             + f". Put {program.name} {version_range(program)} on PATH, or the binary at {target}"
         )
 
@@ -135,7 +138,7 @@ class Toolchain:
         path.chmod(0o755)
         version = version_of(path, program)
         if version != program.version:
-            raise Unavailable(f"what came says version {version}, not {program.version}")
+            raise UnavailableError(f"what came says version {version}, not {program.version}")
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -148,9 +151,6 @@ class Toolchain:
                 self._progress("another process is fetching the programs; waiting for it")
                 fcntl.flock(stream, fcntl.LOCK_EX)
             yield
-
-
-Unavailable = release_archive.Unavailable
 
 
 def version_of(path: Path, program: Program) -> str | None:
@@ -171,6 +171,7 @@ def version_of(path: Path, program: Program) -> str | None:
 
 
 def parse_version(text: str) -> Version:
+    """Return `1.2.3` as numbers."""
     major, minor, patch = text.split(".")
     return int(major), int(minor), int(patch)
 

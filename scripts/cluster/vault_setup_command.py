@@ -72,9 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Set up Vault for the build service. Without --apply it only shows what it"
         " would change. Doing it twice changes nothing.",
     )
-    parser.add_argument("--jwks-url", required=True, metavar="URL",
-                        help="where Vault reads the keys of Nomad's workload identities:"
-                        " http(s)://NOMAD:4646/.well-known/jwks.json")
+    parser.add_argument(
+        "--jwks-url",
+        required=True,
+        metavar="URL",
+        help="where Vault reads the keys of Nomad's workload identities:"
+        " http(s)://NOMAD:4646/.well-known/jwks.json",
+    )
     parser.add_argument("--apply", action="store_true", help="make the changes")
     parser.add_argument("--kv-mount", default="secret", help="KV v2 mount (%(default)s)")
     parser.add_argument("--auth-mount", default="jwt-nomad", help="JWT auth mount (%(default)s)")

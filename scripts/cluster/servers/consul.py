@@ -9,13 +9,17 @@ from .server import Server
 
 
 class Consul(Server):
+    """The Consul server."""
+
     name = "consul"
 
     @property
     def address(self) -> str:
+        """Return the URL of the HTTP API."""
         return f"http://127.0.0.1:{self.ports.get('consul')}"
 
     def prepare(self) -> Sequence[str]:
+        """Write the configuration; return the command line."""
         config = self.render(
             "consul.hcl",
             data_dir=self.data_directory(),

@@ -10,21 +10,27 @@ from .server import Server
 
 
 class GitHttp(Server):
+    """The Git server for HTTP."""
+
     name = "git-http"
     username = "builder"
 
     @property
     def address(self) -> str:
+        """Return the server's URL, without the path."""
         return f"http://127.0.0.1:{self.ports.get('git-http')}"
 
     @property
     def password(self) -> str:
+        """Return the password of `/git/private/`."""
         return password(self.state.secrets, "git")
 
     def url(self, name: str, *, private: bool) -> str:
+        """Return a repository's URL, without credentials."""
         return f"{self.address}/git/{'private' if private else 'public'}/{name}.git"
 
     def prepare(self) -> Sequence[str]:
+        """Write configuration and password file; return the command line."""
         users = self.state.config / "git.htpasswd"
         if not users.exists():
             users = self.write_config("git.htpasswd", htpasswd_line(self.username, self.password))

@@ -6,7 +6,6 @@ alone, which is all it is for. The one key that is let in may run one command.
 
 from __future__ import annotations
 
-import os
 import shlex
 import socket
 import subprocess
@@ -34,13 +33,17 @@ exec git-upload-pack --strict "./${{path#/}}"
 
 
 class GitSsh(Server):
+    """The Git server for SSH."""
+
     name = "git-ssh"
 
     @property
     def port(self) -> int:
+        """Return the port on 127.0.0.1."""
         return self.ports.get("git-ssh")
 
     def url(self, name: str, *, private: bool) -> str:
+        """Return a repository's URL."""
         kind = "private" if private else "public"
         return f"ssh://{self.account.name}@127.0.0.1:{self.port}/{kind}/{name}.git"
 
@@ -56,6 +59,7 @@ class GitSsh(Server):
         return f"[127.0.0.1]:{self.port} {public[0]} {public[1]}\n"
 
     def prepare(self) -> Sequence[str]:
+        """Make the keys, write the configuration; return the command line."""
         data = self.data_directory()
         host_key = data / "host_key"
         self._make_key(host_key, "nbs-demo host key")
@@ -95,6 +99,6 @@ class GitSsh(Server):
 
     def _executable(self, path: Path, text: str) -> Path:
         path.write_text(text)
-        os.chmod(path, 0o755)
+        path.chmod(0o755)
         self.account.own(path)
         return path

@@ -13,6 +13,8 @@ from .server import Server
 
 
 class Registry(Server):
+    """The OCI registry."""
+
     name = "registry"
     username = "builder"
 
@@ -23,17 +25,21 @@ class Registry(Server):
 
     @property
     def address(self) -> str:
+        """Return the registry's URL."""
         return f"http://{self.host}"
 
     @property
     def password(self) -> str:
+        """Return the password of `username`."""
         return password(self.state.secrets, "registry")
 
     @property
     def credentials(self) -> skopeo.Credentials:
+        """Return the login for skopeo and buildah."""
         return skopeo.Credentials(self.host, self.username, self.password)
 
     def prepare(self) -> Sequence[str]:
+        """Write configuration and password file; return the command line."""
         users = self.state.config / "registry.htpasswd"
         if not users.exists():
             users = self.write_config(

@@ -47,11 +47,12 @@ class Server(ABC):
     def ready(self) -> bool:
         """Say whether the server answers as it must; OSError means not yet."""
 
-    def after_ready(self) -> None:
+    def after_ready(self) -> None:  # noqa: B027 - most servers need nothing here
         """Do what must follow each start, such as unsealing."""
 
     @property
     def alive(self) -> bool:
+        """Say whether the server's process lives."""
         return self.process.pid is not None
 
     def start(self) -> bool:
@@ -73,6 +74,7 @@ class Server(ABC):
         return started
 
     def stop(self, *, seconds: float = 10) -> None:
+        """End the server in good order; it is killed after `seconds`."""
         self.process.stop(seconds=seconds)
 
     def kill(self) -> None:
@@ -80,6 +82,7 @@ class Server(ABC):
         self.process.stop(force=True)
 
     def restart(self) -> None:
+        """Stop the server and bring it up again, with the same data and ports."""
         self.stop()
         self.start()
 

@@ -19,17 +19,22 @@ from .server import Server
 
 
 class Vault(Server):
+    """The Vault server."""
+
     name = "vault"
 
     @property
     def address(self) -> str:
+        """Return the URL of the HTTP API."""
         return f"http://127.0.0.1:{self.ports.get('vault')}"
 
     @property
     def root_token(self) -> str:
+        """Return the root token from the state directory."""
         return str(self._keys()["root_token"])
 
     def prepare(self) -> Sequence[str]:
+        """Write the configuration; return the command line."""
         config = self.render(
             "vault.hcl",
             data_dir=self.data_directory(),
@@ -44,6 +49,7 @@ class Vault(Server):
         return status in (200, 501, 503)
 
     def after_ready(self) -> None:
+        """Initialise Vault the first time, and unseal it each time."""
         client = hvac.Client(url=self.address)
         file = self.state.secrets / "vault.json"
         if not client.sys.is_initialized():
