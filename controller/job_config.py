@@ -66,6 +66,7 @@ Command = Annotated[str | list[str], Kind("command", 8192, ("string", "array"), 
 EnvName = Annotated[str, Kind("env-name", 128)]
 Text = Annotated[str, Kind("text", 8192)]
 Line = Annotated[str, Kind("line", 4096)]
+LabelValue = Annotated[str, Kind("label-value", 4096)]
 VaultPath = Annotated[str, Kind("vault-path", 512)]
 Timespan = Annotated[int, Kind("timespan", 32, _EITHER)]
 Megahertz = Annotated[int, Kind("megahertz", 32, _EITHER)]
@@ -134,7 +135,7 @@ class JobConfig(_Strict):
     build_args: dict[EnvName, Line] = Field(
         default={}, max_length=128, examples=[{"VERSION": "1.4.0"}],
         description="Values for the Dockerfile's ARG. They stay in the image: no secrets.")
-    labels: dict[Annotated[str, Kind("label-key", 255)], Line] = Field(
+    labels: dict[Annotated[str, Kind("label-key", 255)], LabelValue] = Field(
         default={}, max_length=128, examples=[{"com.example.team": "web"}],
         description="Labels of the image, beside the source and commit that are always there.")
     platforms: list[Annotated[str, Kind("platform", 64)]] = Field(

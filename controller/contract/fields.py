@@ -20,6 +20,7 @@ from controller.contract.field_error import FieldError, Format, text_of
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_NOT_IN_LABEL = re.compile(r"[$\"\\`]")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?\Z")
 _VAULT_PART = re.compile(r"[A-Za-z0-9_@+=.-]+\Z")
 _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -124,6 +125,18 @@ def label_key(value: Any) -> str:
         raise FieldError("is not a label's key",
                          "use letters, digits and . _ / - such as com.example.team")
     return key
+
+
+def label_value(value: Any) -> str:
+    """The value of an image label.
+
+    Buildah writes it into a LABEL instruction, where these characters would not stay themselves.
+    """
+    text = line(value)
+    if found := _NOT_IN_LABEL.search(text):
+        raise FieldError(f"holds {found[0]}, which a LABEL instruction would interpret",
+                         'leave out $ " \\ and `')
+    return text
 
 
 def vault_path(value: Any) -> str:
@@ -231,6 +244,7 @@ FORMATS: dict[str, Format] = {
     "image-name": image_names.path,
     "image-repository": image_names.repository,
     "label-key": label_key,
+    "label-value": label_value,
     "line": line,
     "megabytes": megabytes,
     "megahertz": megahertz,

@@ -235,8 +235,10 @@ class _Build:
 
     def _labels(self) -> dict[str, Any]:
         """Who made this from what: https://specs.opencontainers.org/image-spec/annotations."""
+        # Buildah writes labels into a LABEL instruction, which would expand a dollar.
+        source = self._request["repo_url"].replace("$", "%24")
         return {
-            "org.opencontainers.image.source": self._request["repo_url"],
+            "org.opencontainers.image.source": source,
             "org.opencontainers.image.revision": self._phase.fields["commit"],
             **self._request["labels"],
         }

@@ -76,8 +76,12 @@ class Pack:
         return self.wait_healthy(prefix)
 
     def destroy(self, *, name: str = DEPLOYMENT) -> None:
-        """Run `nomad-pack destroy`: the pack's jobs are stopped and purged."""
-        self.run("destroy", str(PACK), "--name", name)
+        """Run `nomad-pack destroy`: the pack's jobs are stopped and purged.
+
+        It renders the pack to learn the jobs' names, so it needs the variables of the deployment.
+        """
+        file = self._cluster.state.config / f"pack-{name}.hcl"
+        self.run("destroy", str(PACK), "--name", name, "-f", str(file))
         (self._cluster.state.config / f"pack-{name}.sha256").unlink(missing_ok=True)
 
     def variables_file(self, values: Mapping[str, object], name: str = DEPLOYMENT) -> Path:

@@ -72,14 +72,15 @@ def test_hostile_values_by_hand(builds: Builds) -> None:
 def test_hostile_data_arrives_unchanged(builds: Builds) -> None:
     value = f"$(touch {MARK}) `id` ${{NOMAD_TOKEN}} ; | & 'q' \"d\" \\ ${{env.PATH}}"
     repository = builds.dockerfile("ARG GIVEN", 'RUN printf "%s" "$GIVEN" > /given')
+    label = "it's {here}; & | %24 (no) <way> é"
     request = builds.request(
         repository,
         build_args={"GIVEN": value},
-        labels={"note": value},
+        labels={"note": label},
         test={"env": {"GIVEN": value}, "commands": ['test "$(cat /given)" = "$GIVEN"']},
     )
     status = builds.run(request, "SUCCEEDED")
-    assert builds.config(request, "v1")["config"]["Labels"]["note"] == value
+    assert builds.config(request, "v1")["config"]["Labels"]["note"] == label
     assert builds.run_image(f"{status['image']}@{status['digest']}", "cat", "/given") == value
 
 

@@ -27,7 +27,7 @@ def test_kill_while_testing(builds: Builds) -> None:
     )
     job_id = builds.submit(request)
     builds.await_log(job_id, "has-begun")
-    assert builds.status(job_id)["status"] == "TESTING"
+    builds.await_status(job_id, "TESTING")
     kill(builds, job_id)
     builds.await_status(job_id, "CANCELLED")
     assert builds.tags(request) == []

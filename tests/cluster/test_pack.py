@@ -125,18 +125,19 @@ def test_wrong_variables_are_refused_by_name(
 def test_second_deployment_beside_the_first(builds: Builds) -> None:
     cluster = builds.cluster
     cluster.pack.deploy({"name_prefix": "second-"}, name="second")
+    file = cluster.state.config / "pack-second.hcl"
     try:
-        file = cluster.state.config / "pack-second.hcl"
         planned = nomad_pack(cluster, "plan", str(PACK), "--name", "second", "-f", str(file))
         # nomad-pack's plan always sees a change in a parameterized job: no allocation to compare.
         assert planned.returncode in (0, 1), planned.stdout + planned.stderr
-        status = nomad_pack(cluster, "status", str(PACK), "--name", "second")
+        status = nomad_pack(cluster, "status", PACK.name, "--name", "second")
         assert "second-image-build" in status.stdout
         other = Builds(cluster, cluster.pack.wait_healthy("second-"))
         assert other.address != builds.address
         assert builds.http.get("/health").status_code == 200
     finally:
-        stopped = nomad_pack(cluster, "stop", str(PACK), "--name", "second")
+        # stop and destroy render the pack again: they need the same variables.
+        stopped = nomad_pack(cluster, "stop", str(PACK), "--name", "second", "-f", str(file))
         assert stopped.returncode == 0, stopped.stdout + stopped.stderr
         cluster.pack.destroy(name="second")
     eventually(
