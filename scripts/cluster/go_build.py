@@ -34,9 +34,9 @@ def build(
     Go's own build cache makes a second try continue where an interrupted one stopped. Compiler
     output goes to `<cache>/logs/<name>-build.log`.
     """
-    go = find_go(environ) or install_go(cache, environ, progress, label)
     if shutil.which("gcc", path=environ.get("PATH")) is None:
         raise UnavailableError("the Go build needs gcc, pkg-config and libseccomp-dev")
+    go = find_go(environ) or install_go(cache, environ, progress, label)
     log = cache / "logs" / f"{program.name}-build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", str(target)]

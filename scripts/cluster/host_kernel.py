@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
+import shutil
+import signal
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from .errors import ClusterError
+
+TRY_SECONDS = 10
 
 TUN = Path("/dev/net/tun")
 TMPFILES = Path("/etc/tmpfiles.d/nomad-build-service.conf")
@@ -38,7 +46,7 @@ def tun_is_open() -> bool:
 
 def open_tun() -> None:
     """Let every user open /dev/net/tun, now and after a reboot."""
-    if not TUN.exists():
+    if not TUN.exists() and shutil.which("modprobe"):
         subprocess.run(["modprobe", "tun"], capture_output=True, check=False)
     if not TUN.exists():
         TUN.parent.mkdir(parents=True, exist_ok=True)
@@ -77,38 +85,30 @@ def set_sysctls(values: dict[str, str]) -> None:
 def namespaces_problem(account: str) -> str | None:
     """Try the namespaces that a build step runs in, as `account`; return what went wrong."""
     argv = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--map-auto",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--ipc",
-        "--uts",
-        "--net",
-        "--",
-        "true",
-    ]
-    options = {"user": account, "group": _group(account), "extra_groups": []}
-    if os.geteuid() != 0:
-        options = {}
-    done = subprocess.run(
-        argv,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-        **options,  # type: ignore[call-overload]
-    )
-    return None if done.returncode == 0 else str(done.stderr.strip() or done.returncode)
-
-
-def _group(account: str) -> int:
-    import pwd
-
-    return pwd.getpwnam(account).pw_gid
+        "unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork",
+        "--mount-proc", "--ipc", "--uts", "--net", "--", "true",
+    ]  # fmt: skip
+    entry = pwd.getpwnam(account)
+    options: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        options = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    # Where the kernel refuses, unshare leaves a helper behind that waits for ever and keeps the
+    # output open: so the output is a file, and the whole process group is ended.
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
+            start_new_session=True, **options,
+        )  # fmt: skip
+        try:
+            code = child.wait(timeout=TRY_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = -1
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        output.seek(0)
+        words = output.read().decode(errors="replace").strip()
+    return None if code == 0 else words or f"unshare ended with {code}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -118,6 +118,10 @@ def install(packages: Sequence[Package]) -> None:
     units = [unit for package in packages for unit in package.units]
     if units and shutil.which("systemctl"):
         subprocess.run(["systemctl", "disable", *units], capture_output=True, check=False)
+    elif shutil.which("update-rc.d"):
+        for unit in units:
+            argv = ["update-rc.d", unit.partition(".")[0], "disable"]
+            subprocess.run(argv, capture_output=True, check=False)
     still = absent(packages)
     if still:
         raise ClusterError(
