@@ -26,9 +26,12 @@ def choose(parents: Mapping[str, BuildClass], document: Mapping[str, Any]) -> st
         asked = " and ".join(part for part in (wanted, f"architecture {arch}" if arch else "")
                              if part)
         raise _none_fits(parents, field, f"no build class has {asked}")
+    default = next(job for job, one in parents.items() if one.name == "default")
     if named is None and not needs and not arch:
-        return next(job for job, one in parents.items() if one.name == "default")
-    return min(fitting, key=lambda found: _size(found[1]))[0]
+        return default
+    # Who does not ask for an architecture gets the default's, not whichever class is smallest.
+    usual = arch or parents[default].arch
+    return min(fitting, key=lambda found: (found[1].arch != usual, *_size(found[1])))[0]
 
 
 def _needs(limits: Mapping[str, Any]) -> dict[str, int]:
@@ -52,8 +55,8 @@ def _fits(one: BuildClass, needs: Mapping[str, int], arch: str) -> bool:
         not arch or not one.arch or one.arch == arch)
 
 
-def _size(one: BuildClass) -> tuple[bool, int, int, int, str]:
-    return one.name != "default" and one.arch == "", one.memory, one.cpu, one.disk, one.name
+def _size(one: BuildClass) -> tuple[int, int, int, bool, str]:
+    return one.memory, one.cpu, one.disk, one.name != "default", one.name
 
 
 def _none_fits(

@@ -2,6 +2,8 @@
 
 `/v1/client/fs/stream` sends JSON frames one after the other, without newlines. The offsets in them
 mark the end of what was merged into the frame, so they cannot be used to resume: bytes are counted.
+Reading goes through it too: `fs/cat` and `fs/readat` answer 200 with the error's text as content
+where there is no such file or allocation (Nomad 1.11.3).
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import base64
 import codecs
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from controller.clients.nomad import NomadClient
@@ -38,29 +41,40 @@ class NomadFiles:
         self, alloc_id: str, path: str, *, offset: int = 0, limit: int
     ) -> bytes | None:
         """Up to `limit` bytes from `offset` on, or None where there is no such file (any more)."""
+        data = bytearray()
         try:
-            response = await self._nomad.request(
-                "GET", f"/client/fs/readat/{alloc_id}", path=path, offset=offset, limit=limit)
+            async with aclosing(self._stream(alloc_id, path, offset, follow=False)) as pieces:
+                async for piece in pieces:
+                    data += piece
+                    if len(data) >= limit:
+                        break
         except ServiceError as error:
             _raise_unless_absent(error)
             return None
-        return response.content
+        return bytes(data[:limit])
 
-    async def follow(self, alloc_id: str, path: str, *, offset: int) -> AsyncIterator[bytes]:
+    async def follow(self, alloc_id: str, path: str, *, offset: int) -> AsyncGenerator[bytes, None]:
         """What the file holds from `offset` on and what is added, without end; b"" as heartbeat.
 
         Raises NotFoundError while there is no such file, UnavailableError when the stream breaks.
         """
         try:
-            async with self._nomad.stream(
-                f"/client/fs/stream/{alloc_id}", read_timeout=_SILENCE, path=path, offset=offset,
-                origin="start", follow="true",
-            ) as chunks:
-                async for frame in _frames(chunks):
-                    yield base64.b64decode(frame["Data"]) if frame.get("Data") else b""
+            async with aclosing(self._stream(alloc_id, path, offset, follow=True)) as pieces:
+                async for piece in pieces:
+                    yield piece
         except ServiceError as error:
             _raise_unless_absent(error)
             raise NotFoundError(error.message) from error
+
+    async def _stream(
+        self, alloc_id: str, path: str, offset: int, *, follow: bool
+    ) -> AsyncGenerator[bytes, None]:
+        async with self._nomad.stream(
+            f"/client/fs/stream/{alloc_id}", read_timeout=_SILENCE, path=path, offset=offset,
+            origin="start", follow="true" if follow else "false",
+        ) as chunks:
+            async for frame in _frames(chunks):
+                yield base64.b64decode(frame["Data"]) if frame.get("Data") else b""
 
 
 async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:

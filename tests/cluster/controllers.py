@@ -42,13 +42,13 @@ class Serving:
 
     def metric(self, name: str) -> float:
         text = httpx.get(f"{self.metrics_address}/metrics").text
-        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def rss(self) -> int:
         """Resident memory in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.M)
+        found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
         assert found
         return int(found[1]) * 1024
 

@@ -98,8 +98,9 @@ def test_a_reader_that_comes_and_goes_gets_every_line_once(
     while not events or events[-1]["event"] != "end":
         taken = 0
         if framing == "sse":
-            for event, cursor in sse(served.address, job_id, cursor or None):
+            for event, seen in sse(served.address, job_id, cursor or None):
                 events.append(event)
+                cursor = seen
                 taken += event["event"] == "log"
                 if taken == 4:
                     break
@@ -122,8 +123,9 @@ def test_a_killed_controller_costs_no_line(
     cursor = ""
     with serving(cluster, tmp_path) as first:
         try:
-            for event, cursor in sse(first.address, job_id):
+            for event, seen in sse(first.address, job_id):
                 events.append(event)
+                cursor = seen
                 if len(log_lines(events)) == 12:
                     first.stop(signal.SIGKILL)
         except Exception as error:

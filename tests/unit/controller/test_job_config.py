@@ -162,7 +162,8 @@ def test_a_seed_name_that_contradicts_the_new_one_is_refused() -> None:
 
 
 def test_lists_may_come_as_strings() -> None:
-    normal = request.normalise(SEED | {"image_tags": '["a", "b", "a"]', "test_commands": "[ -f x ]"})
+    normal = request.normalise(
+        SEED | {"image_tags": '["a", "b", "a"]', "test_commands": "[ -f x ]"})
     assert normal["image_tags"] == ["a", "b"]
     assert normal["test"]["commands"] == ["[ -f x ]"]
 
