@@ -7,7 +7,6 @@ session makes its own and removes it. A server that cannot be had is a failure, 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from cluster import diagnosis
 from cluster.cluster import Cluster
-from cluster.paths import default_state_directory
+from cluster.paths import throw_away_state_directory
 from cluster.submission import Controller
 
 CLUSTER_TESTS = Path(__file__).parent / "cluster"
@@ -23,15 +22,10 @@ CLUSTER_TESTS = Path(__file__).parent / "cluster"
 _running: list[Cluster] = []
 
 
-def new_state_directory() -> Path:
-    """Return a short path for a throw-away cluster, beside where a lasting one would live."""
-    return default_state_directory().parent / f"nbs-{secrets.token_hex(3)}"
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     chosen = os.environ.get("NBS_TEST_STATE_DIR")
-    root = Path(chosen) if chosen else new_state_directory()
+    root = Path(chosen) if chosen else throw_away_state_directory()
     try:
         started = Cluster.start(root)
         _running.append(started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,11 @@ def default_state_directory(environ: Mapping[str, str] = os.environ) -> Path:
         return Path("/var/lib/nbs-demo")
     base = environ.get("XDG_STATE_HOME") or home(environ) / ".local" / "state"
     return Path(base) / "nbs-demo"
+
+
+def throw_away_state_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return a new short path beside where a lasting cluster lives, on the same file system."""
+    return default_state_directory(environ).parent / f"nbs-{secrets.token_hex(3)}"
 
 
 @dataclass(frozen=True)
