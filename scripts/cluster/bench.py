@@ -1,0 +1,272 @@
+"""`scripts/bench`: a whole build through the service beside the same commands in a plain shell.
+
+Both run on this machine in turns, so that what disturbs one disturbs the other: `git clone`,
+`buildah build`, the test, `buildah push` as the build user, with a warm layer cache of their own;
+and the same repository submitted to the service, from the call to SUCCEEDED as a client sees it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import sample
+from .cluster import GIT_SECRET, REGISTRY_SECRET, Cluster
+from .errors import ClusterError
+from .http import get
+from .paths import default_state_directory
+from .submission import Controller
+
+TRIVIAL = "RUN true"
+
+
+class Plain:
+    """The same work as a build, by hand: four commands of the build user."""
+
+    def __init__(self, cluster: Cluster, root: Path, url: str, reference: str, test: str) -> None:
+        self._cluster = cluster
+        self._root = root
+        self._reference = reference
+        self._test = test
+        secret = cluster.vault.client().secrets.kv.v2.read_secret_version(
+            GIT_SECRET, raise_on_deleted_version=True
+        )["data"]["data"]
+        scheme, _, rest = url.partition("://")
+        self._url = f"{scheme}://{secret['username']}:{secret['password']}@{rest}"
+        root.mkdir(parents=True)
+        (root / "auth.json").write_text(cluster.registry.credentials.auth_json())
+        for path in (root, root / "auth.json"):
+            cluster.task_account.own(path)
+
+    def run(self) -> float:
+        """Return the seconds that the four commands took."""
+        began = time.monotonic()
+        self._shell(
+            'rm -rf src && git clone --quiet --depth 1 "$URL" src\n'
+            "$B build --quiet --layers --isolation chroot --pull=ifmissing --tls-verify=false "
+            '--authfile auth.json --build-arg BASE_IMAGE="$BASE" --tag "$REF" src >/dev/null\n'
+            'c=$($B from --pull-never "$REF")\n'
+            '$B run --isolation chroot "$c" -- sh -c "$TEST" >/dev/null\n'
+            '$B rm "$c" >/dev/null\n'
+            '$B push --quiet --tls-verify=false --authfile auth.json "$REF"\n'
+        )
+        return time.monotonic() - began
+
+    def remove(self) -> None:
+        self._shell("$B unshare rm -rf storage run")
+        shutil.rmtree(self._root)
+
+    def _shell(self, script: str) -> None:
+        buildah = self._cluster.state.node / "bin" / "buildah"
+        done = subprocess.run(
+            ["bash", "-euc", f'B="{buildah} --root storage --runroot run"\n{script}'],
+            cwd=self._root,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self._root),
+                "TMPDIR": str(self._root),
+                "XDG_RUNTIME_DIR": str(self._root),
+                "URL": self._url,
+                "REF": self._reference,
+                "TEST": self._test,
+                "BASE": self._cluster.base_image,
+            },
+            **self._cluster.task_account.popen_arguments(),
+        )
+        if done.returncode != 0:
+            raise ClusterError(f"the plain commands failed:\n{done.stderr}")
+
+
+def measure(
+    cluster: Cluster,
+    controller: Controller,
+    name: str,
+    request: dict[str, Any],
+    url: str,
+    test: str,
+    runs: int,
+) -> dict[str, Any]:
+    """Return medians and spreads of both, cold once and then warm in turns."""
+    root = cluster.state.root / f"bench-{name}"
+    if root.exists():
+        raise ClusterError(f"{root} is left of an interrupted run: remove it")
+    plain = Plain(cluster, root, url, f"{cluster.registry.host}/bench/plain-{name}:1", test)
+    try:
+        cold = {"plain": plain.run(), "service": _submit(controller, request)[0]}
+        pairs = [(plain.run(), _submit(controller, request)) for _ in range(runs)]
+    finally:
+        plain.remove()
+    seconds = {"plain": [p for p, _ in pairs], "service": [s for _, (s, _) in pairs]}
+    phases = [status["phases"] for _, (_, status) in pairs]
+    return {
+        "cold": {key: round(value, 2) for key, value in cold.items()},
+        "warm": {key: _spread(values) for key, values in seconds.items()},
+        "on_top": _spread(
+            [s - p for p, s in zip(seconds["plain"], seconds["service"], strict=True)]
+        ),
+        "ratio": round(
+            statistics.median(seconds["service"]) / statistics.median(seconds["plain"]), 2
+        ),
+        "phases": {
+            phase: _spread([one[phase]["duration_seconds"] for one in phases])
+            for phase in ("build", "test", "publish")
+        },
+    }
+
+
+def controller_figures(cluster: Cluster) -> dict[str, Any]:
+    """Return start time and resident memory of a controller of its own, beside Python's own."""
+    prefix = cluster.state.node
+    python = prefix / "venv" / "bin" / "python"
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(prefix / "lib"),
+        "NBS_PORT": "0",
+        "NBS_METRICS_PORT": "0",
+        **cluster.env(),
+    }
+    began = time.monotonic()
+    subprocess.run([str(python), "-c", ""], check=True, env=environ)
+    bare = time.monotonic() - began
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [str(python), "-m", "controller", "serve"],
+        env=environ,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        address = _listening(process)
+        _until(lambda: get(f"{address}/ready"))
+        ready = time.monotonic() - began
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        memory = next(int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line)
+    finally:
+        process.terminate()
+        process.wait(15)
+    return {
+        "ready_seconds": round(ready, 2),
+        "python_seconds": round(bare, 3),
+        "resident_mb": round(memory / 1024, 1),
+    }
+
+
+def _listening(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "listens on " in line:
+            return line.partition("listens on ")[2].split(",")[0].strip()
+    raise ClusterError("the controller ended before it listened")
+
+
+def _until(call: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            call()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
+def _submit(controller: Controller, request: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    began = time.monotonic()
+    status = controller.wait_ended(controller.submit(request), seconds=300)
+    took = time.monotonic() - began
+    if status["status"] != "SUCCEEDED":
+        raise ClusterError(f"the build failed: {status['failure']}")
+    return took, status
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {
+        "min": round(min(values), 2),
+        "median": round(statistics.median(values), 2),
+        "max": round(max(values), 2),
+    }
+
+
+def run(cluster: Cluster, runs: int) -> dict[str, Any]:
+    """Return every figure."""
+    controller = Controller(cluster.pack.wait_healthy())
+    project = json.loads(sample.put_in_place(cluster).read_text())
+    test = " && ".join(project["test_commands"])
+    trivial = cluster.create_git_repository(
+        "bench-trivial", {"Dockerfile": f"FROM {cluster.base_image}\n{TRIVIAL}\n"}
+    )
+    small = {
+        "owner": "bench",
+        "repo_url": trivial.http_url,
+        "git_ref": "main",
+        "git_credentials_path": f"secret/{GIT_SECRET}",
+        "registry_url": f"{cluster.registry.host}/bench/trivial",
+        "image_tags": ["1"],
+        "registry_credentials_path": f"secret/{REGISTRY_SECRET}",
+        "test_commands": ["true"],
+    }
+    return {
+        "trivial": measure(cluster, controller, "trivial", small, trivial.http_url, "true", runs),
+        "sample": measure(
+            cluster,
+            controller,
+            "sample",
+            project | {"owner": "bench"},
+            project["repo_url"],
+            test,
+            runs,
+        ),
+        "controller": controller_figures(cluster),
+    }
+
+
+def main() -> int:
+    """Measure and print, one line a figure or JSON."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    root = Path(os.environ.get("NBS_STATE_DIR") or default_state_directory())
+    try:
+        figures = run(Cluster.attach(root), options.runs)
+    except ClusterError as error:
+        print(f"scripts/bench: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(figures, indent=1))
+        return 0
+    for name in ("trivial", "sample"):
+        one = figures[name]
+        warm = {key: value["median"] for key, value in one["warm"].items()}
+        print(
+            f"{name}: warm {warm['service']} s, plain {warm['plain']} s, on top "
+            f"{one['on_top']['median']} s, ratio {one['ratio']}; cold {one['cold']['service']} s,"
+            f" plain {one['cold']['plain']} s"
+        )
+        print(
+            "  phases: "
+            + ", ".join(f"{phase} {value['median']} s" for phase, value in one["phases"].items())
+        )
+    print(
+        "controller: ready in {ready_seconds} s (python alone {python_seconds} s), "
+        "{resident_mb} MB resident".format(**figures["controller"])
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
