@@ -83,25 +83,27 @@ class Sandbox:
         self._mount_proc = () if driver == "docker" else ("--mount-proc",)
         self._allow = tuple(allow)
 
-    def probe(self) -> None:
-        """Check that namespaces can be had here. Raises PhaseFailed(NodeNotPrepared).
+    def probe(self, argv: Sequence[str]) -> str:
+        """Standard output of a trusted program that proves that namespaces can be had here.
 
-        Under some seccomp profiles `unshare --map-auto` hangs for ever, hence the time limit.
+        Raises PhaseFailed(NodeNotPrepared). Under some seccomp profiles `unshare --map-auto` hangs
+        for ever, hence the time limit.
         """
         try:
-            code, _, said = self.capture(["true"], Deadline.after(_PROBE_SECONDS))
+            code, output, said = self.capture(argv, Deadline.after(_PROBE_SECONDS))
         except DeadlinePassed as error:
             raise PhaseFailed(
                 "NodeNotPrepared",
-                "creating namespaces hangs on this node: its seccomp profile blocks "
-                "unshare, clone or mount",
+                "creating namespaces hangs on this node: its seccomp profile blocks unshare, clone "
+                "or mount",
             ) from error
         except OSError as error:
             raise PhaseFailed("NodeNotPrepared", f"unshare cannot be run: {error}") from error
         if code:
             raise PhaseFailed(
-                "NodeNotPrepared", f"user namespaces cannot be had on this node: {said.strip()}"
+                "NodeNotPrepared", f"{argv[0]} cannot be run in a namespace: {said.strip()}"
             )
+        return output
 
     def run(
         self,
