@@ -17,7 +17,7 @@ from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.git import Repository
 from controller.tasks.memory import MemoryWatch
 from controller.tasks.phase import Phase
-from controller.tasks.process import Deadline, duration
+from controller.tasks.process import duration
 from controller.tasks.registry import login
 from controller.tasks.routes import NAME_SERVER
 from controller.tasks.sandbox import Network, Sandbox, ulimits

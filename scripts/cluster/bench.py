@@ -62,6 +62,7 @@ class Plain:
         return time.monotonic() - began
 
     def remove(self) -> None:
+        """Remove what the commands left, files of subordinate ids included."""
         self._shell("$B unshare rm -rf storage run")
         shutil.rmtree(self._root)
 
