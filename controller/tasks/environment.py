@@ -43,6 +43,7 @@ class TaskEnvironment:
     test_timeout: int
     log_max_bytes: int
     cache_budget_bytes: int
+    disk_floor_bytes: int
     meta: Mapping[str, str]
 
     @property
@@ -91,6 +92,7 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         test_timeout=int(environ.get("NBS_TEST_TIMEOUT", "600")),
         log_max_bytes=int(environ.get("NBS_LOG_MAX_BYTES", str(64 << 20))),
         cache_budget_bytes=int(environ.get("NBS_CACHE_BUDGET_MB", "20480")) << 20,
+        disk_floor_bytes=int(environ.get("NBS_DISK_FLOOR_MB", "1024")) << 20,
         meta={
             key.removeprefix("NOMAD_META_"): value
             for key, value in environ.items()

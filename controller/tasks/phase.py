@@ -20,6 +20,7 @@ from typing import Any
 from controller.contract import request as contract_request
 from controller.contract.log_line import utc
 from controller.contract.results import SCHEMA, failure
+from controller.tasks.disk import DiskFloor
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed, Stopped
 from controller.tasks.phase_log import PhaseLog
@@ -71,7 +72,12 @@ def run(
     failed: dict[str, Any] | None = None
     try:
         phase.request = (read or read_request)(environment)
-        phase.deadline = Deadline.after(_seconds(name, phase.request, environment))
+        floor = DiskFloor(environment.storage_dir, environment.disk_floor_bytes)
+        phase.deadline = Deadline.after(
+            _seconds(name, phase.request, environment),
+            # Publishing writes little, and frees the node of the build.
+            floor.check if name in ("build", "test") else None,
+        )
         status = work(phase)
     except PhaseFailed as error:
         status, failed = "failed", _failure(name, log, redactor, error)

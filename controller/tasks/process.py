@@ -27,11 +27,19 @@ class Deadline:
 
     at: float
     seconds: int
+    guard: Callable[[], None] | None = None
 
     @classmethod
-    def after(cls, seconds: int) -> Deadline:
-        """A deadline so many seconds from now."""
-        return cls(time.monotonic() + seconds, seconds)
+    def after(cls, seconds: int, guard: Callable[[], None] | None = None) -> Deadline:
+        """A deadline so many seconds from now; `guard` is asked along with the clock."""
+        return cls(time.monotonic() + seconds, seconds, guard)
+
+    def check(self) -> None:
+        """Raise DeadlinePassed once it is, or whatever `guard` raises."""
+        if not self.remaining:
+            raise DeadlinePassed
+        if self.guard:
+            self.guard()
 
     @property
     def remaining(self) -> float:
@@ -122,8 +130,7 @@ class Program:
                 if pipe is not None:
                     selector.register(pipe, selectors.EVENT_READ, sinks[stream])
             while selector.get_map():
-                if not deadline.remaining:
-                    raise DeadlinePassed
+                deadline.check()
                 for key, _ in selector.select(min(0.2, deadline.remaining)):
                     chunk = os.read(key.fd, 65536)
                     if chunk:
@@ -139,8 +146,7 @@ class Program:
                         key.data.end()
                     return
             while self._popen.poll() is None:
-                if not deadline.remaining:
-                    raise DeadlinePassed
+                deadline.check()
                 try:
                     self._popen.wait(min(0.2, deadline.remaining))
                 except subprocess.TimeoutExpired:

@@ -44,7 +44,10 @@ def work(phase: Phase) -> str:
         return "skipped"
     storage = OwnerStorage(phase.environment, phase.request["owner"])
     # The time of the phase begins now, not while it waited.
-    phase.started, deadline = datetime.now(UTC), Deadline.after(phase.deadline.seconds)
+    phase.started, deadline = (
+        datetime.now(UTC),
+        Deadline.after(phase.deadline.seconds, phase.deadline.guard),
+    )
     with storage.in_use():
         return _Tests(phase, storage, build["image_id"], deadline).run(commands)
 

@@ -174,6 +174,12 @@ variable "cache_budget_mb" {
   default     = 20480
 }
 
+variable "disk_floor_mb" {
+  description = "Free disk space, in MB, that builds must leave on a node: one that would go below it is ended with OutOfDisk."
+  type        = number
+  default     = 1024
+}
+
 variable "prune_cron" {
   description = "When image-prune runs, as a cron expression in UTC."
   type        = string

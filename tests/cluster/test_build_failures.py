@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -148,3 +149,15 @@ def test_secret_that_is_missing_or_refused_by_hand(builds: Builds) -> None:
         outcome = builds.file(allocation["ID"], "finish/local/outcome.json")
         assert f'"{reason}"' in outcome
         builds.assert_clean(allocation["ID"])
+
+
+def test_disk_floor_ends_a_build_before_the_disk_is_full(builds: Builds) -> None:
+    """The floor lies above what is free: no build needs to fill a disk to see it hold."""
+    free = shutil.disk_usage(builds.cluster.state.root).free >> 20
+    builds.cluster.pack.deploy({"disk_floor_mb": free + 10_000})
+    try:
+        again = Builds(builds.cluster, builds.cluster.pack.wait_healthy())
+        failure = check(again, again.request(again.dockerfile("RUN true")), "build", "OutOfDisk")
+        assert failure["fix_owner"] == "operator"
+    finally:
+        builds.cluster.pack.deploy()

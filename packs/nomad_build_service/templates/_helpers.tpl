@@ -5,7 +5,7 @@
 [[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]
-[[- range $name := list "build_timeout" "test_timeout" "log_max_mb" "cache_budget_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
+[[- range $name := list "build_timeout" "test_timeout" "log_max_mb" "cache_budget_mb" "disk_floor_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
 [[- range $cidr := var "build_network_allow" . ]][[ if not (regexMatch "^[0-9.]+/[0-9]+$" $cidr) ]][[ fail (printf "variable build_network_allow has %q, which is no IPv4 range such as 10.1.0.0/16" $cidr) ]][[ end ]][[ end -]]
 [[- end -]]
 
@@ -59,6 +59,7 @@
         NBS_TEST_TIMEOUT          = "[[ var "test_timeout" . | int ]]"
         NBS_LOG_MAX_BYTES         = "[[ mul (var "log_max_mb" . | int) 1048576 ]]"
         NBS_CACHE_BUDGET_MB       = "[[ var "cache_budget_mb" . | int ]]"
+        NBS_DISK_FLOOR_MB         = "[[ var "disk_floor_mb" . | int ]]"
 [[- end -]]
 
 [[- define "vault_identity" ]]

@@ -1,0 +1,34 @@
+"""A floor under the free space of a node's storage: a build ends before the disk is full.
+
+Nomad does not enforce `ephemeral_disk`, and layers lie outside of it. A full disk would take down
+every build on the node and more, so the build that runs when the floor is reached is ended.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from controller.tasks.errors import PhaseFailed
+
+
+class DiskFloor:
+    """Free bytes that a build must leave on the file system of `directory`."""
+
+    def __init__(self, directory: Path, floor_bytes: int) -> None:
+        self._directory = directory
+        self._floor = floor_bytes
+
+    def check(self) -> None:
+        """Raise PhaseFailed(OutOfDisk) where less is free. Costs microseconds."""
+        try:
+            status = os.statvfs(self._directory)
+        except FileNotFoundError:
+            return  # nothing was stored there yet
+        free = status.f_bavail * status.f_frsize
+        if free < self._floor:
+            raise PhaseFailed(
+                "OutOfDisk",
+                f"only {free >> 20} MB are free for builds on this node; "
+                f"{self._floor >> 20} MB must stay free (pack variable disk_floor_mb)",
+            )
