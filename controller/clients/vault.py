@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import httpx
+
 from controller.errors import UnavailableError
 from controller.settings import Settings
 
@@ -48,8 +50,17 @@ class VaultClient:
         return await asyncio.to_thread(self._exists, path)
 
     async def sealed(self) -> bool:
-        """Whether Vault is sealed."""
-        return await asyncio.to_thread(self._sealed)
+        """Whether Vault is sealed.
+
+        Asked without hvac, which costs 15 MB of memory that a controller without private builds
+        never needs.
+        """
+        try:
+            async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+                answer = await client.get(f"{self.address}/v1/sys/seal-status")
+                return bool(answer.raise_for_status().json()["sealed"])
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise self._down(error) from error
 
     def _exists(self, path: str) -> Found:
         import hvac.exceptions
@@ -67,15 +78,6 @@ class VaultClient:
                 raise self._down(error) from error
             return Found.YES
         return Found.REFUSED
-
-    def _sealed(self) -> bool:
-        import hvac.exceptions
-        import requests
-
-        try:
-            return bool(self._new_client().sys.read_seal_status()["sealed"])
-        except (hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
-            raise self._down(error) from error
 
     def _logged_in(self, *, again: bool) -> Any:
         with self._lock:
