@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager
 
 from controller.build import Build
 from controller.builds import Builds
-from controller.clients.nomad_files import NomadFiles
-from controller.contract.results import PHASES, phase_log_path
+from controller.clients.nomad_files import NomadFiles, log_path
+from controller.contract.results import PHASES
 from controller.errors import NotFoundError, ServiceError, UnavailableError
 from controller.log_buffer import LogBuffer
 from controller.metrics import Metrics
@@ -30,11 +30,6 @@ _RECHECK = 5.0  # seconds after which a build's state is read again without a wa
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0  # seconds between attempts to follow
 _PIECE = 256 << 10  # bytes
 _LAST_TRIES = 5  # to read the rest of an ended phase from a node that does not answer
-
-
-def log_path(phase: str) -> str:
-    """Where Nomad shows a phase's log file."""
-    return f"alloc/{phase_log_path(phase)}"
 
 
 class Follow:

@@ -8,12 +8,11 @@ from typing import Any
 
 from controller.build import Build
 from controller.builds import Builds
-from controller.clients.nomad_files import NomadFiles
+from controller.clients.nomad_files import NomadFiles, log_path
 from controller.contract.log_line import parse_line
 from controller.contract.results import PHASES
 from controller.cursor import Cursor
 from controller.history import History
-from controller.log_follow import log_path
 from controller.settings import Settings
 
 

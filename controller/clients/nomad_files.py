@@ -16,10 +16,16 @@ from contextlib import aclosing
 from typing import Any
 
 from controller.clients.nomad import NomadClient
+from controller.contract.results import phase_log_path
 from controller.errors import NotFoundError, ServiceError
 
 _SILENCE = 10.0  # seconds; Nomad sends a heartbeat each second
 _ABSENT = ("no such file", "not found", "unknown allocation", "not exist")
+
+
+def log_path(phase: str) -> str:
+    """Where Nomad shows a phase's log file."""
+    return f"alloc/{phase_log_path(phase)}"
 
 
 class NomadFiles:
