@@ -27,7 +27,7 @@ from controller.contract.results import (
     parse_phase_result,
     phase_result_path,
 )
-from controller.errors import MalformedRequestError, NotFoundError, RefusedError, UnknownBuildError
+from controller.errors import MalformedRequestError, NotFoundError, UnknownBuildError
 from controller.history import History
 from controller.settings import Settings
 
@@ -116,21 +116,19 @@ class Builds:
         allocations = await self._nomad.allocations(child.nomad_job_id, namespace)
         decides = fold.deciding_allocation(allocations)
         evaluations: list[dict[str, Any]] = []
-        if decides is None or decides["ClientStatus"] == "lost":
-            evaluations = await self._nomad.evaluations(child.nomad_job_id, namespace)
         results: dict[str, dict[str, Any]] = {}
-        outcome, drained, complete = None, False, True
+        outcome, complete = None, True
         if decides is not None:
             if fold.is_over(decides) and fold.outcome_counts(decides):
                 outcome = await self._outcome(decides["ID"])
                 complete = outcome is not None
             if outcome is None:
                 results = await self._phase_results(decides)
-            if fold.is_over(decides) and not job.get("Stop"):
-                drained = await self._drained(decides)
+        if decides is None or fold.may_be_placed_again(decides, outcome):
+            evaluations = await self._nomad.evaluations(child.nomad_job_id, namespace)
         return fold.fold(fold.Facts(
             job_id=child.job_id, job=job, config=shown_config(job), allocations=allocations,
-            evaluations=evaluations, results=results, outcome=outcome, drained=drained,
+            evaluations=evaluations, results=results, outcome=outcome,
         )), complete
 
     async def _outcome(self, alloc_id: str) -> dict[str, Any] | None:
@@ -160,15 +158,6 @@ class Builds:
             return None if raw is None else parse_phase_result(raw, phase=phase, alloc_id=alloc_id)
         except ValueError:
             return None  # a build can write there: `finish` decides what a bad one means
-
-    async def _drained(self, allocation: fold.Json) -> bool:
-        if not (allocation.get("DesiredTransition") or {}).get("Migrate"):
-            return False
-        try:
-            node = await self._nomad.get(f"/node/{allocation['NodeID']}")
-        except (NotFoundError, RefusedError):
-            return False  # the node is gone, or our token may not read nodes: then it is 'stopped'
-        return bool(node.get("LastDrain") or node.get("DrainStrategy"))
 
 
 def _uncertain(build: Build) -> Build:

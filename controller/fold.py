@@ -32,7 +32,6 @@ class Facts:
     """What is known of one build. Jobs, allocations and evaluations are as Nomad's API gives them.
 
     `results` and `outcome` are parsed by `contract.results`, of the deciding allocation only.
-    `drained` says that its node was drained while it ran.
     """
 
     job_id: str
@@ -42,7 +41,6 @@ class Facts:
     evaluations: Sequence[Json] = ()
     results: Mapping[str, Json] = field(default_factory=dict)
     outcome: Json | None = None
-    drained: bool = False
 
 
 def deciding_allocation(allocations: Sequence[Json]) -> Json | None:
@@ -68,6 +66,20 @@ def outcome_counts(allocation: Json) -> bool:
     finish = task_state(allocation, FINISH)
     return (finish.get("State") == "dead" and not finish.get("Failed")
             and task_events.exit_code(finish) == 0)
+
+
+def may_be_placed_again(allocation: Json, outcome: Json | None) -> bool:
+    """Whether Nomad may still replace an allocation that is over: its evaluations say whether."""
+    if outcome is not None and outcome["status"] != "KILLED":
+        return False
+    return is_over(allocation) and not _drained(allocation) and (
+        allocation["ClientStatus"] == "lost" or allocation.get("DesiredStatus") == "stop")
+
+
+def _drained(allocation: Json) -> bool:
+    """Nomad stops batch jobs on a drained node without a replacement, and says so here."""
+    transition = allocation.get("DesiredTransition") or {}
+    return bool(transition.get("Migrate") and transition.get("MigrateDisablePlacement"))
 
 
 def task_state(allocation: Json, task: str) -> Json:
@@ -119,10 +131,11 @@ def _over(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
     phases = {phase: _phase(facts, allocation, phase) for phase in PHASES}
     fields = _result_fields(facts)
     finished = (outcome or {}).get("finished_at") or _nomad_time(allocation.get("ModifyTime"))
-    if outcome is None and not stopped and allocation["ClientStatus"] == "lost" \
+    if may_be_placed_again(allocation, outcome) and not stopped \
             and placement.waits(facts.evaluations):
-        return Build(**common, status=Status.PENDING, phases=phases,
-                     message="the node was lost; " + placement.words(facts.evaluations))
+        why = "the node was lost" if allocation["ClientStatus"] == "lost" else "stopped on its node"
+        return Build(**common, status=Status.PENDING,
+                     message=f"{why}; {placement.words(facts.evaluations)}")
     failed: Json | None = None
     if outcome is not None and outcome["status"] == "SUCCEEDED":
         status = Status.SUCCEEDED
@@ -141,7 +154,7 @@ def _why(facts: Facts, allocation: Json) -> Json:
     phase = next((name for name in PHASES if name not in facts.results), PHASES[-1])
     if allocation["ClientStatus"] == "lost":
         return failure(phase, "NodeLost", f"node {allocation.get('NodeName')} was lost")
-    if facts.drained:
+    if _drained(allocation):
         return failure(phase, "NodeDrained", f"node {allocation.get('NodeName')} was drained")
     for name in (*PHASES, FINISH):
         if found := task_events.failure_of(name, task_state(allocation, name)):

@@ -148,8 +148,9 @@ def test_a_stopped_pending_build_is_cancelled_once_nomad_gave_up_on_it() -> None
 
 
 def test_drained_and_lost() -> None:
-    drained = folded([alloc("complete", **ALL_DEAD) | {"DesiredStatus": "stop"}],
-                     outcome=killed(), drained=True)
+    drained = folded([alloc("complete", **ALL_DEAD) | {"DesiredStatus": "stop",
+        "DesiredTransition": {"Migrate": True, "MigrateDisablePlacement": True}}],
+        outcome=killed())
     assert drained.failure is not None
     assert (drained.failure["reason"], drained.failure["retryable"]) == ("NodeDrained", True)
     lost = folded([alloc("lost", build=RUNS)])
@@ -159,6 +160,16 @@ def test_drained_and_lost() -> None:
                    evaluations=[{"CreateIndex": 1, "Status": "blocked"}])
     assert again.status is Status.PENDING
     assert again.message.startswith("the node was lost")
+
+
+def test_a_stopped_allocation_may_be_placed_again() -> None:
+    """`nomad alloc stop` makes Nomad place the build once more."""
+    stopped = alloc("complete", **ALL_DEAD) | {"DesiredStatus": "stop",
+                                               "DesiredTransition": {"Migrate": True}}
+    again = folded([stopped], outcome=killed(),
+                   evaluations=[{"CreateIndex": 1, "Status": "blocked"}])
+    assert again.status is Status.PENDING
+    assert again.message.startswith("stopped on its node")
 
 
 def test_the_newest_allocation_without_a_successor_decides() -> None:
@@ -206,13 +217,13 @@ outcomes = st.sampled_from([
     outcome("FAILED", failure=failure("build", "RunFailed", "x"))])
 
 
-@given(st.lists(allocs, max_size=3), st.booleans(), outcomes, st.booleans())
+@given(st.lists(allocs, max_size=3), st.booleans(), outcomes)
 def test_folding_always_answers_and_keeps_its_promises(
-    allocations: list[dict[str, Any]], stop: bool, told: dict[str, Any] | None, drained: bool
+    allocations: list[dict[str, Any]], stop: bool, told: dict[str, Any] | None
 ) -> None:
     decides = deciding_allocation(allocations)
     told = told if decides and outcome_counts(decides) else None
-    build = folded(allocations, job=job(Stop=stop), outcome=told, drained=drained)
+    build = folded(allocations, job=job(Stop=stop), outcome=told)
     if decides is not None:
         assert build.status.final == is_over(decides)
     assert (build.failure is not None) == (build.status is Status.FAILED)
