@@ -96,5 +96,10 @@ def _server(application: ASGIApp, settings: Settings) -> _Server:
 @contextmanager
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=1024) as bound:
+    # asyncio switches Nagle's algorithm off only for sockets that say they are TCP, and
+    # create_server's do not: each answer would wait 40 ms for a delayed acknowledgement.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(1024)
         yield bound

@@ -8,7 +8,6 @@ where Nomad reads it; a Unix socket works (the task API). Files and events are i
 from __future__ import annotations
 
 import base64
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -121,21 +120,22 @@ class NomadClient:
         """Dispatch a child; its ID, and whether this call made it.
 
         Nomad may answer with a child that does not exist, where two calls with one token raced: so
-        the child is looked up, and the call repeated. Without a token one is made up, which makes
-        the repetition safe. Raises ParentMissingError.
+        with a token the child is looked up, and the call repeated. Raises ParentMissingError.
         """
         body = {"Payload": base64.b64encode(payload).decode(), "Priority": priority or 0,
                 "Meta": {"pack.deployment_name": ""}}
-        query = {"idempotency_token": token or uuid.uuid4().hex}
         for _ in range(_DISPATCH_TRIES):
             try:
                 answer = (await self.request(
-                    "POST", f"/job/{_part(parent)}/dispatch", json=body, **query)).json()
+                    "POST", f"/job/{_part(parent)}/dispatch", json=body, idempotency_token=token,
+                )).json()
             except ServiceError as error:
                 if "parameterized job not found" in error.message or "is stopped" in error.message:
                     raise ParentMissingError(parent, self.namespace) from error
                 raise
             child = str(answer["DispatchedJobID"])
+            if token is None:
+                return child, True
             try:
                 await self.job(child)
             except NotFoundError:
