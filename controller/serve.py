@@ -42,11 +42,10 @@ def main(environ: Mapping[str, str]) -> int:
     for name, shown in settings.shown().items():
         log.info("setting %s = %r (%s)", name, shown["value"], shown["source"])
     try:
-        asyncio.run(_serve(settings))
+        return asyncio.run(_serve(settings))
     except OSError as error:
         print(f"nbs serve: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 async def settings_of(environ: Mapping[str, str]) -> Settings:
@@ -63,27 +62,33 @@ async def settings_of(environ: Mapping[str, str]) -> Settings:
     return load(environ, {name: value.decode() for name, value in stored.items()})
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> int:
+    stopping, failures = asyncio.Event(), list[BaseException]()
+
+    def fail(error: BaseException) -> None:
+        log.critical("a part of the service failed; it ends", exc_info=error)
+        failures.append(error)
+        stopping.set()
+
     with _listen(settings.bind, settings.port) as api_socket, \
             _listen(settings.bind, settings.metrics_port) as metrics_socket:
-        async with running(settings) as service:
+        async with running(settings, fail) as service:
             servers = [(_server(app.api(service), settings), api_socket),
                        (_server(app.metrics(service), settings), metrics_socket)]
-            loop = asyncio.get_running_loop()
-
-            def stop() -> None:
-                log.info("stopping: streams end, open requests have %s s", settings.shutdown_grace)
-                service.follows.close()
-                for server, _ in servers:
-                    server.should_exit = True
-
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop)
+                asyncio.get_running_loop().add_signal_handler(number, stopping.set)
             log.info("nomad-build-service %s listens on http://%s:%s, metrics on port %s",
                      __version__, settings.bind, api_socket.getsockname()[1],
                      metrics_socket.getsockname()[1])
-            await asyncio.gather(*(server.serve([bound]) for server, bound in servers))
+            serving = asyncio.gather(*(server.serve([bound]) for server, bound in servers))
+            await stopping.wait()
+            log.info("stopping: streams end, open requests have %s s", settings.shutdown_grace)
+            service.follows.close()
+            for server, _ in servers:
+                server.should_exit = True
+            await serving
     log.info("stopped")
+    return 1 if failures else 0
 
 
 def _server(application: ASGIApp, settings: Settings) -> _Server:

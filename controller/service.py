@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from controller.builds import Builds
 from controller.clients.consul import ConsulClient
@@ -39,8 +40,14 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
-    """The service with its background tasks; all of it ends with the context."""
+async def running(
+    settings: Settings, failed: Callable[[BaseException], None]
+) -> AsyncIterator[Service]:
+    """The service with its background tasks; all of it ends with the context.
+
+    `failed` is called when a background task ends by an error: then the service should end too,
+    rather than live on without its watch.
+    """
     metrics = Metrics()
     nomad, consul = NomadClient(settings), ConsulClient(settings.consul_addr, settings.consul_token)
     vault = VaultClient(settings) if settings.vault_addr else None
@@ -57,6 +64,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         log_streams=LogStreams(settings, follows, files, history))
     tasks = [asyncio.create_task(watch.run(recorder.ended, history.recorded)),
              asyncio.create_task(health.run())]
+    for task in tasks:
+        task.add_done_callback(partial(_ended, failed))
     try:
         yield service
     finally:
@@ -66,3 +75,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await nomad.close()
         await consul.close()
+
+
+def _ended(failed: Callable[[BaseException], None], task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        failed(error)

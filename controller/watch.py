@@ -116,9 +116,10 @@ class Watch:
             self._queue(child)
 
     def _ours(self, nomad_job_id: str) -> DispatchedJob | None:
-        if "/dispatch-" not in nomad_job_id:
+        try:
+            child = from_nomad(self._namespace, nomad_job_id)
+        except ValueError:
             return None
-        child = from_nomad(self._namespace, nomad_job_id)
         return child if child.parent in self._parents else None
 
     def _queue(self, child: DispatchedJob) -> None:
@@ -136,3 +137,5 @@ class Watch:
             except ServiceError as error:
                 log.warning("the end of build %s is not recorded yet: %s", child.job_id,
                             error.message)
+            except Exception:  # one build that cannot be understood must not stop the others
+                log.exception("the end of build %s cannot be recorded", child.job_id)

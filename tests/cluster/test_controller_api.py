@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,18 @@ def test_the_same_key_is_the_same_build(builds: Builds, served: Serving) -> None
     assert other["job_id"] != first["job_id"]
     for one in (first, other):
         builds.await_status(one["job_id"], "SUCCEEDED")
+
+
+def test_one_key_at_once_on_two_replicas_is_one_build(
+    builds: Builds, served: Serving, cluster: Cluster, tmp_path: Path
+) -> None:
+    request = builds.request(builds.dockerfile("RUN true"), idempotency_key=uuid.uuid4().hex)
+    with serving(cluster, tmp_path) as second, ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(one.post, "submitJob", request) for one in (served, second) * 4]
+        answers = [call.result().json() for call in calls]
+    assert len({answer["job_id"] for answer in answers}) == 1
+    assert sum(answer["created"] for answer in answers) == 1
+    builds.await_status(answers[0]["job_id"], "SUCCEEDED")
 
 
 def test_health_and_ready(served: Serving, cluster: Cluster) -> None:
