@@ -65,7 +65,7 @@ def test_replicas_record_and_count_a_build_once(
     owner = request["owner"]
 
     def counted(one: Serving) -> float:
-        return one.metric(f'total_jobs_total{{owner="{owner}",phase="",status="SUCCEEDED"}}')
+        return one.metric(f'total_jobs{{owner="{owner}",phase="",status="SUCCEEDED"}}')
 
     with serving(cluster, tmp_path) as first, serving(cluster, tmp_path) as second:
         # The deployed controller is a third replica.

@@ -1,4 +1,4 @@
-"""Cursors and history records."""
+"""Cursors, history records, and what the metrics count."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import cursor
-from controller.build import Build, Status
+from controller.build import Build, PhaseView, Status
 from controller.contract.results import PHASES
 from controller.cursor import Cursor
 from controller.errors import MalformedRequestError
 from controller.history import encode
+from controller.metrics import Metrics
 
 
 @given(st.uuids(), st.sampled_from(PHASES), st.integers(0, 10**14))
@@ -36,3 +37,22 @@ def test_a_record_fits_into_consul(size: int) -> None:
     raw = encode(build, tails)
     assert len(raw) <= 512 * 1024
     assert "last \N{SNOWMAN}".encode() in raw
+
+
+def test_the_metrics_have_the_originals_names() -> None:
+    metrics = Metrics()
+    views = {"build": PhaseView("succeeded", duration_seconds=2.0),
+             "test": PhaseView("failed", duration_seconds=3.0), "publish": PhaseView("skipped")}
+    for status in (Status.FAILED, Status.SUCCEEDED, Status.CANCELLED):
+        metrics.ended(Build("a.b.c", "b/dispatch-c", status, config={"owner": "me"}, phases=views))
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, labels)
+
+    assert value("build_duration_seconds_sum", status="succeeded", owner="me") == 6.0
+    assert value("test_duration_seconds_count", status="failed", owner="me") == 3
+    assert value("publish_duration_seconds_count", status="skipped", owner="me") is None
+    assert value("total_jobs", status="FAILED", phase="", owner="me") == 1
+    assert value("builds_ended_total", status="CANCELLED", phase="", owner="me") == 1
+    assert value("job_success_rate", window="24h") == 0.5
+    assert value("concurrent_jobs_total") == 0
