@@ -8,9 +8,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 
+from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from controller import cursor
@@ -81,49 +81,31 @@ async def _deliver(
     return last
 
 
-class EventStream:
-    """An answer of Server-Sent Events. The id of each event is the cursor to go on from."""
-
-    def __init__(self, events: Events) -> None:
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the events end or the client has gone."""
-        await send({"type": "http.response.start", "status": 200, "headers": [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]})
-
-        async def write(text: str) -> None:
-            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-
-        async def gone() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
-        try:
-            await write(f"retry: {_RETRY}\n\n")
-            await _deliver(self._events, lambda event: write(_sse(event)), gone)
-        except ServiceError as error:
-            await write(f"event: error\ndata: {json.dumps(body_of(error))}\n\n")
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _sse(event: StreamEvent) -> str:
-    if event.kind == "keepalive":
-        return ": still here\n\n"
-    told = f"id: {event.cursor}\n" if event.cursor else ""
-    return f"event: {event.kind}\n{told}data: {_json(event)}\n\n"
+async def _framed(events: Events) -> AsyncIterator[ServerSentEvent]:
+    """The events as Server-Sent Events; the id of each is the cursor to go on from."""
+    yield ServerSentEvent(retry=_RETRY, sep="\n")
+    try:
+        async with aclosing(events):  # type: ignore[type-var]
+            async for event in events:
+                if event.kind == "keepalive":
+                    yield ServerSentEvent(comment="still here", sep="\n")
+                else:
+                    yield ServerSentEvent(
+                        _json(event), event=event.kind, id=event.cursor, sep="\n")
+    except ServiceError as error:
+        yield JSONServerSentEvent(body_of(error), event="error", sep="\n")
 
 
 def _json(event: StreamEvent) -> str:
     return json.dumps({"event": event.kind, **event.data}, ensure_ascii=False)
 
 
-
-async def stream_sse(request: Request) -> EventStream:
+async def stream_sse(request: Request) -> EventSourceResponse:
     """GET streamLogs without upgrade; `Last-Event-ID` or `?after=` resumes."""
     after = request.headers.get("last-event-id") or request.query_params.get("after")
-    return EventStream(await _begin(request.app.state.service, request.query_params, after))
+    events = await _begin(request.app.state.service, request.query_params, after)
+    # Signs of life are among the events: no pings beside them.
+    return EventSourceResponse(_framed(events), ping=0, send_timeout=_SEND_WITHIN, sep="\n")
 
 
 async def stream_websocket(socket: WebSocket) -> None:
