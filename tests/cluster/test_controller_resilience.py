@@ -104,3 +104,19 @@ def test_a_stopped_allocation_is_built_again(builds: Builds, served: Serving) ->
     final = served.post("getStatus", {"job_id": job_id}).json()
     assert final["alloc_id"] != first["ID"]
     assert builds.tags(request) == ["v1"]
+
+
+def test_the_task_api_socket_is_enough(builds: Builds, cluster: Cluster) -> None:
+    """Without nomad_addr the controller uses the socket and the identity that Nomad gives it."""
+    try:
+        address = cluster.pack.deploy({"nomad_addr": ""})
+        settings = httpx.get(f"{address}/ready").json()["settings"]
+        assert settings["nomad_addr"]["source"] == "default"
+        assert settings["nomad_unix_addr"]["value"].endswith("/api.sock")
+        there = Builds(cluster, address)
+        job_id = there.submit(there.request(there.dockerfile("RUN echo by-socket")))
+        events = [event for event, _ in sse(address, job_id)]
+        assert ("build", "by-socket") in log_lines(events)
+        assert events[-1]["status"] == "SUCCEEDED"
+    finally:
+        cluster.pack.deploy()
