@@ -152,6 +152,20 @@ def test_many_watchers_are_one_follow_and_leave_nothing(builds: Builds, served: 
     builds.await_status(job_id, "SUCCEEDED")
 
 
+def test_an_event_source_that_leaves_is_forgotten(builds: Builds, served: Serving) -> None:
+    job_id = slow_build(builds, n=40, pause=0.1)
+    url = f"{served.address}/mcp/streamLogs?job_id={job_id}"
+    assert httpx.head(url).status_code == 200
+    for _ in range(5):
+        with httpx.stream("GET", url) as response:
+            lines = response.iter_lines()
+            assert (response.status_code, next(lines)) == (200, "retry: 1000")
+            assert served.metric("log_stream_watchers") >= 1, (list(lines), served.log)
+    eventually("no watcher is left", lambda: served.metric("log_stream_watchers") == 0)
+    eventually("no follow is left", lambda: served.metric("log_upstream_follows") == 0)
+    builds.await_status(job_id, "SUCCEEDED")
+
+
 def test_a_reader_that_stops_reading_holds_up_nobody(
     builds: Builds, cluster: Cluster, tmp_path: Path
 ) -> None:
