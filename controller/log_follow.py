@@ -18,7 +18,7 @@ from controller.build import Build
 from controller.builds import Builds
 from controller.clients.nomad_files import NomadFiles, log_path
 from controller.contract.results import PHASES
-from controller.errors import NotFoundError, ServiceError, UnavailableError
+from controller.errors import NotFoundError, RefusedError, ServiceError, UnavailableError
 from controller.log_buffer import LogBuffer
 from controller.metrics import Metrics
 from controller.settings import Settings
@@ -77,7 +77,7 @@ class Follow:
     async def _refresh(self, builds: Builds) -> None:
         try:
             self.build = await builds.get(self.build.job_id)
-        except UnavailableError as error:
+        except (UnavailableError, RefusedError) as error:
             log.warning("build %s could not be read: %s", self.build.job_id, error.message)
         self.changed.fire()
 

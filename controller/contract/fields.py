@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from controller.contract import git_names, image_names
+from controller.contract import amounts, git_names, image_names
 from controller.contract.field_error import FieldError, Format, text_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -28,14 +28,6 @@ _CLASS = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z")
 _KEY = re.compile(r"[!-~]+\Z")
 _PLATFORM = re.compile(r"linux/[a-z0-9]+(?:/v[0-9]+)?\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
-_TIMESPAN = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?\Z")
-_AMOUNT = re.compile(r"([0-9]{1,9})\s?([A-Za-z]*)\Z")
-_UNITS = {
-    "megahertz": {"": 1, "mhz": 1, "ghz": 1000},
-    "megabytes": {"": 1, "m": 1, "mb": 1, "mi": 1, "mib": 1, "g": 1024, "gb": 1024, "gi": 1024,
-                  "gib": 1024, "t": 1 << 20, "tb": 1 << 20, "ti": 1 << 20, "tib": 1 << 20},
-}
-_LONGEST = 7 * 24 * 3600  # seconds
 
 
 def line(value: Any) -> str:
@@ -189,48 +181,6 @@ def digest(value: Any) -> str:
     return name
 
 
-def timespan(value: Any) -> int:
-    """Whole seconds, from an integer or from text such as `90s`, `45m`, `1h30m`."""
-    if isinstance(value, str) and value:
-        if value.isascii() and value.isdigit() and len(value) < 9:
-            seconds = int(value)
-        elif match := _TIMESPAN.match(value):
-            hours, minutes, rest = (int(part or 0) for part in match.groups())
-            seconds = hours * 3600 + minutes * 60 + rest
-        else:
-            raise FieldError("is not a length of time", "write 90s, 45m, 1h30m, or whole seconds")
-    elif isinstance(value, int) and not isinstance(value, bool):
-        seconds = value
-    else:
-        raise FieldError("is not a length of time", "write 90s, 45m, 1h30m, or whole seconds")
-    if not 1 <= seconds <= _LONGEST:
-        raise FieldError(f"is {seconds} s, not between 1 s and 7 days", "write 90s, 45m or 1h30m")
-    return seconds
-
-
-def megahertz(value: Any) -> int:
-    """CPU in MHz, from a number or text such as `2000`, `2000MHz`, `2GHz`."""
-    return _amount(value, "megahertz", "write MHz as a number, or 2000MHz, or 2GHz")
-
-
-def megabytes(value: Any) -> int:
-    """Memory or disk in Nomad's MB (MiB), from a number or text such as `2048MB`, `2GiB`."""
-    return _amount(value, "megabytes", "write MB as a number, or 2048MB, or 2GB")
-
-
-def _amount(value: Any, unit: str, fix: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        amount = value
-    elif isinstance(value, str) and (match := _AMOUNT.match(value)) \
-            and match[2].lower() in _UNITS[unit]:
-        amount = int(match[1]) * _UNITS[unit][match[2].lower()]
-    else:
-        raise FieldError(f"is not an amount in {unit}", fix)
-    if not 1 <= amount <= 1 << 40:
-        raise FieldError("is zero, negative or absurdly large", fix)
-    return amount
-
-
 FORMATS: dict[str, Format] = {
     "build-class": build_class,
     "command": command,
@@ -246,15 +196,15 @@ FORMATS: dict[str, Format] = {
     "label-key": label_key,
     "label-value": label_value,
     "line": line,
-    "megabytes": megabytes,
-    "megahertz": megahertz,
+    "megabytes": amounts.megabytes,
+    "megahertz": amounts.megahertz,
     "owner": owner,
     "platform": platform,
     "registry-url": image_names.registry_url,
     "stage": stage,
     "tag": image_names.tag,
     "text": text,
-    "timespan": timespan,
+    "timespan": amounts.timespan,
     "vault-path": vault_path,
 }
 
