@@ -280,6 +280,7 @@ def prepare_directories(state: StateDirectory) -> None:
         (state.processes, 0o755),
         (state.secrets, 0o700),
         (state.storage, 0o700),
+        (state.temporary, 0o1777),
         (root / "images", 0o700),
     ):
         path.mkdir(exist_ok=True)

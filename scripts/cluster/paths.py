@@ -12,6 +12,9 @@ from .errors import ClusterError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+MARKER = "cluster.json"
+"""Its presence says: this directory is a cluster's state, and may be removed by `down`."""
+
 LONGEST_SOCKET_PATH = 107
 """Linux refuses a unix socket whose path has more bytes than this."""
 
@@ -59,7 +62,12 @@ class StateDirectory:
     @property
     def marker(self) -> Path:
         """The file that says: this directory is a cluster's, and may be removed by `down`."""
-        return self.root / "cluster.json"
+        return self.root / MARKER
+
+    @property
+    def temporary(self) -> Path:
+        """Where the servers put temporary files; Nomad leaves sockets of its plugins there."""
+        return self.root / "tmp"
 
     @property
     def bin(self) -> Path:

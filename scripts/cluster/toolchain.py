@@ -19,7 +19,7 @@ from pathlib import Path
 
 from . import go_build, release_archive
 from .errors import ClusterError
-from .paths import REPOSITORY, cache_directory
+from .paths import MARKER, REPOSITORY, cache_directory
 from .pins import PROGRAMS, Program, Version
 from .release_archive import UnavailableError
 
@@ -81,13 +81,23 @@ class Toolchain:
         return self.cache / "bin" / f"{program.name}-{program.version}"
 
     def _on_path(self, program: Program) -> Found | None:
-        path = shutil.which(program.name, path=self._environ.get("PATH", os.defpath))
+        path = shutil.which(program.name, path=self._search_path())
         if path is None:
             return None
         version = version_of(Path(path), program)
         if version is None or not program.oldest <= parse_version(version) < program.below:
             return None
         return Found(program, Path(path), version, "PATH")
+
+    def _search_path(self) -> str:
+        """Return PATH without directories of embedded clusters.
+
+        `scripts/demo env` puts one there; its programs are links to ours and go with the cluster.
+        """
+        folders = self._environ.get("PATH", os.defpath).split(os.pathsep)
+        return os.pathsep.join(
+            folder for folder in folders if not (Path(folder).parent / MARKER).is_file()
+        )
 
     def _in_cache(self, program: Program) -> Found | None:
         path = self.cached_path(program)

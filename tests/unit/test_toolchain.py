@@ -134,6 +134,19 @@ def test_a_program_on_path_out_of_range_is_passed_over(
     assert obtain(environment(tmp_path, releases)).source == "archive"
 
 
+def test_the_programs_of_an_embedded_cluster_are_passed_over(
+    tmp_path: Path, releases: Releases
+) -> None:
+    """Symptom: after `eval "$(scripts/demo env)"`, a second run linked programs to themselves.
+
+    Cause: the cluster's own directory of programs was on PATH.
+    """
+    put_on_path(tmp_path, "1.12.9")
+    (tmp_path / "cluster.json").write_text("{}")
+
+    assert obtain(environment(tmp_path, releases)).source == "archive"
+
+
 def test_the_archive_is_fetched_once_and_then_the_cache_serves(
     tmp_path: Path, releases: Releases
 ) -> None:

@@ -96,6 +96,7 @@ class Server(ABC):
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.state.root),
             "LANG": "C.UTF-8",
+            "TMPDIR": str(self.state.temporary),
             MARK: str(self.state.root),
         }
 
