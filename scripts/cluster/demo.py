@@ -194,7 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = COMMANDS[values.command](root, report)
     except ClusterError as error:
-        print(f"\n{error}\n\nlogs: {StateDirectory(root).logs}", file=sys.stderr)
+        logs = StateDirectory(root).logs
+        print(f"\n{error}" + (f"\n\nlogs: {logs}" if logs.exists() else ""), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(

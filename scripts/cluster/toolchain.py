@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -191,3 +192,10 @@ def version_range(program: Program) -> str:
     oldest = ".".join(map(str, program.oldest))
     below = ".".join(map(str, program.below))
     return f"{oldest} or newer (below {below})"
+
+
+if __name__ == "__main__":
+    try:
+        Toolchain(os.environ).obtain(PROGRAMS)
+    except ClusterError as error:
+        sys.exit(str(error))

@@ -159,9 +159,10 @@ class Builds:
         return eventually(f"{nomad_job_id} has ended", look, seconds)
 
     def file(self, alloc_id: str, path: str) -> str:
-        answer = self.nomad.get(f"/v1/client/fs/cat/{alloc_id}", params={"path": path})
-        assert answer.status_code == 200, answer.text
-        return answer.text
+        # Nomad 1.11 answers `cat` of a missing file with 200 and the error as content.
+        found = self.nomad.get(f"/v1/client/fs/stat/{alloc_id}", params={"path": path})
+        assert found.status_code == 200, found.text
+        return self.nomad.get(f"/v1/client/fs/cat/{alloc_id}", params={"path": path}).text
 
     # What is left
 
