@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from controller.tasks import diagnosis, dockerfile
+from controller.tasks import diagnosis, dockerfile, sealing
 from controller.tasks.build_progress import BuildProgress
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.git import Repository
@@ -170,7 +170,6 @@ class _Build:
         # that was checked.
         (scratch / "Dockerfile").write_text(text)
         iidfile = scratch / "iid"
-        progress = BuildProgress(parsed)
         argv = self._storage.buildah(
             *self._options(context),
             "--iidfile",
@@ -179,6 +178,19 @@ class _Build:
             str(scratch / "Dockerfile"),
             str(context),
         )
+        for attempt in range(1, sealing.ATTEMPTS + 1):
+            progress = BuildProgress(parsed)
+            code = self._run_buildah(argv, progress)
+            if not (code and progress.not_started) or attempt == sealing.ATTEMPTS:
+                break
+            self._log.say("buildah could not start the command: trying again")
+        if code:
+            raise diagnosis.build_failure(code, progress, self._memory)
+        cache = self._phase.fields["cache"]
+        self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
+        return iidfile.read_text().strip()
+
+    def _run_buildah(self, argv: list[str], progress: BuildProgress) -> int:
         network = Network.NONE if self._request["build_network"] == "none" else Network.EGRESS
 
         def on_line(stream: str, line: str) -> None:
@@ -186,16 +198,15 @@ class _Build:
             self._position = progress.position
 
         try:
-            code = self._sandbox.run(
-                argv, on_line, self._phase.deadline, network=network, cwd=scratch
+            return self._sandbox.run(
+                argv,
+                on_line,
+                self._phase.deadline,
+                network=network,
+                cwd=self._storage.scratch,
             )
         finally:
             self._phase.fields.update(progress.fields())
-        if code:
-            raise diagnosis.build_failure(code, progress, self._memory)
-        cache = self._phase.fields["cache"]
-        self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
-        return iidfile.read_text().strip()
 
     def _options(self, context: Path) -> list[str]:
         request = self._request

@@ -10,6 +10,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from controller.tasks import sealing
 from controller.tasks.dockerfile import Dockerfile, Instruction
 
 _STEP = re.compile(
@@ -33,12 +34,16 @@ class Step:
 
 
 class BuildProgress:
-    """Fed with every line of Buildah's output; holds the steps so far."""
+    """Fed with every line of Buildah's output; holds the steps so far.
+
+    `not_started` is true while Buildah failed to start the present step's command at all.
+    """
 
     def __init__(self, dockerfile: Dockerfile) -> None:
         self._dockerfile = dockerfile
         self.steps: list[Step] = []
         self.errors: list[str] = []
+        self.not_started = False
 
     def feed(self, stream: str, text: str) -> None:
         """Take in one line of `stdout` or `stderr`."""
@@ -46,6 +51,7 @@ class BuildProgress:
         if match:
             stage = int(match["stage"] or 1)
             line = self._line(stage, int(match["step"]), match["text"])
+            self.not_started = False
             self.steps.append(
                 Step(
                     stage, int(match["step"]), int(match["of"]), _words(match["text"])[:1000], line
@@ -53,6 +59,8 @@ class BuildProgress:
             )
         elif _CACHED.match(text) and self.steps:
             self.steps[-1].cached = True
+        elif stream == "stderr" and sealing.refused(text):
+            self.not_started = True
         elif stream == "stderr" and text.startswith(("Error:", "error ", "Build error:")):
             self.errors.append(text)
 

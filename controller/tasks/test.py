@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from controller.tasks import sealing
 from controller.tasks.diagnosis import out_of_memory
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
@@ -97,22 +98,15 @@ class _Tests:
         log.say(f"test {number}/{of}: {shown}")
         started = time.monotonic()
         name = f"nbs-test-{self._phase.environment.alloc_id}-{number}"
-        said: list[str] = []
         record: dict[str, Any] = {"command": shown, "exit_code": None, "duration_seconds": 0.0}
         done.append(record)
         try:
             self._create(name)
-            options = [
-                word
-                for key, value in self._phase.request["test"]["env"].items()
-                for word in ("--env", f"{key}={value}")
-            ]
-            code = self._sandbox.run(
-                self._storage.buildah("run", "--isolation", "chroot", *options, name, "--", *argv),
-                lambda stream, text: said.append(log.write(stream, text)),
-                self._deadline,
-                network=self._network,
-            )
+            for _ in range(sealing.ATTEMPTS):
+                code, said = self._run(name, argv)
+                if not (code and said and sealing.refused(said[0])):
+                    break
+                log.say("buildah could not start the command: trying again")
         except DeadlinePassed:
             raise PhaseFailed(
                 "TestTimeout",
@@ -125,6 +119,22 @@ class _Tests:
         record["exit_code"] = code
         if code:
             raise _failure(number, of, shown, code, said, self._memory)
+
+    def _run(self, name: str, argv: list[str]) -> tuple[int, list[str]]:
+        """Run a command in a container that was made for it: exit code and output."""
+        options = [
+            word
+            for key, value in self._phase.request["test"]["env"].items()
+            for word in ("--env", f"{key}={value}")
+        ]
+        said: list[str] = []
+        code = self._sandbox.run(
+            self._storage.buildah("run", "--isolation", "chroot", *options, name, "--", *argv),
+            lambda stream, text: said.append(self._phase.log.write(stream, text)),
+            self._deadline,
+            network=self._network,
+        )
+        return code, said
 
     def _create(self, name: str) -> None:
         code, _, said = self._sandbox.capture(

@@ -40,6 +40,8 @@ def build(
     log = cache / "logs" / f"{program.name}-build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", str(target)]
+    if program.stripped:
+        argv += ["-ldflags", "-s -w"]
     if program.tags:
         argv += ["-tags", program.tags]
     argv.append(program.package)

@@ -27,6 +27,7 @@ class Program:
     version_argument: str
     package: str
     tags: str = ""
+    stripped: bool = False
     sums: dict[str, str] = field(default_factory=dict)
 
 
@@ -91,6 +92,8 @@ PROGRAMS: dict[str, Program] = {
             version_argument="--version",
             package="go.podman.io/buildah/cmd/buildah",
             tags="seccomp containers_image_openpgp exclude_graphdriver_btrfs",
+            # Buildah copies its whole binary into memory twice for every command it runs.
+            stripped=True,
         ),
     )
 }

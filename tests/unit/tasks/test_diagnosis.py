@@ -166,6 +166,18 @@ def test_diagnosis_memory_of_the_second_cgroup_version(tmp_path: Path) -> None:
     assert watch.limit_mb() is None
 
 
+def test_diagnosis_knows_a_command_that_buildah_never_started() -> None:
+    """Symptom: a RUN or test failed with exit code 1 once in hundreds. Cause: see `sealing`."""
+    refusal = "Close_Fd sealing memfd copy: Device or resource busy"
+    seen = progress("STEP 1/2: FROM base", "STEP 2/2: RUN x")
+    seen.feed("stdout", refusal)
+    assert not seen.not_started
+    seen.feed("stderr", refusal)
+    assert seen.not_started
+    seen.feed("stdout", "STEP 2/2: RUN x")
+    assert not seen.not_started
+
+
 def test_every_reason_has_an_owner_and_a_hint() -> None:
     for reason in REASONS.values():
         assert reason.fix_owner in ("author", "operator", "transient")
