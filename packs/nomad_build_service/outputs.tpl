@@ -11,7 +11,7 @@ Submit a build:    curl -H 'Content-Type: application/json' -d @build.json http:
 [[- if not (var "vault_addr" .) ]]
 
 vault_addr is empty: builds can use no Git, pull or registry credential. Set it, and create the
-roles [[ var "vault_role_prefix" . ]]-build, [[ var "vault_role_prefix" . ]]-publish and [[ var "vault_role_prefix" . ]]-controller (scripts/setup-vault).
+roles [[ var "vault_role_prefix" . ]]-build, [[ var "vault_role_prefix" . ]]-publish and [[ var "vault_role_prefix" . ]]-controller (scripts/vault-setup).
 [[- end ]]
 [[- if eq (var "driver" .) "raw_exec" ]]
 
