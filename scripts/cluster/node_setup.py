@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from .paths import REPOSITORY, cache_directory
 from .toolchain import Toolchain
 
 DEMO_USER = "nbs-demo"
+DEFAULT_STORAGE = Path("/var/lib/nomad-build-service/storage")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Options:
 
     user: str
     prefix: Path
+    storage: Path
     demo_servers: bool
     controller: bool
     host_only: bool
@@ -87,12 +90,35 @@ def steps(options: Options) -> list[Step]:
     if not options.host_only:
         result.append(
             Step(
+                f"storage for layers and caches in {options.storage}",
+                lambda: _storage_lacking(options),
+                lambda: _make_storage(options),
+            )
+        )
+        result.append(
+            Step(
                 f"installation in {options.prefix}",
                 lambda: installation.missing(options.prefix, controller=options.controller),
                 lambda: _install(options),
             )
         )
     return result
+
+
+def _storage_lacking(options: Options) -> list[str]:
+    try:
+        owner = options.storage.stat().st_uid
+    except OSError:
+        return [str(options.storage)]
+    if host_accounts.exists(options.user) and owner == _uid(options.user):
+        return []
+    return [f"{options.storage} owned by {options.user}"]
+
+
+def _make_storage(options: Options) -> None:
+    options.storage.mkdir(parents=True, exist_ok=True)
+    shutil.chown(options.storage, options.user)
+    options.storage.chmod(0o700)
 
 
 def _user_step(user: str) -> Step:
@@ -189,6 +215,8 @@ def root_command(options: Options) -> str:
         argv.append("--host-only")
     elif options.prefix != installation.DEFAULT_PREFIX:
         argv += ["--prefix", str(options.prefix)]
+    if not options.host_only and options.storage != DEFAULT_STORAGE:
+        argv += ["--storage", str(options.storage)]
     return shlex.join(argv)
 
 
@@ -224,6 +252,12 @@ def parse(arguments: Sequence[str] | None) -> Options:
         help="where Buildah and the runner go (default: %(default)s)",
     )
     parser.add_argument(
+        "--storage",
+        type=Path,
+        default=DEFAULT_STORAGE,
+        help="where layers and caches lie, the pack's storage_dir (default: %(default)s)",
+    )
+    parser.add_argument(
         "--with-controller",
         action="store_true",
         help="also install the controller there (driver raw_exec)",
@@ -242,6 +276,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     return Options(
         user=values.user or default_user(),
         prefix=values.prefix.absolute(),
+        storage=values.storage.absolute(),
         demo_servers=values.with_demo_servers,
         controller=values.with_controller,
         host_only=values.host_only,
