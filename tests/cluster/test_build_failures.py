@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,11 +124,26 @@ def test_dockerfile_at_fault(builds: Builds, line: str, reason: str) -> None:
         assert failure["dockerfile_line"] == 2
 
 
-def test_dockerfile_link_out_of_the_repository(builds: Builds) -> None:
-    repository = builds.repository({"real": "x"})
-    repository.push({"Dockerfile": f"FROM {builds.cluster.base_image}\n"}, branch="main")
-    request = builds.request(repository, context_path="nowhere")
+def test_context_that_is_no_directory(builds: Builds) -> None:
+    request = builds.request(builds.dockerfile("RUN true"), context_path="nowhere")
     check(builds, request, "build", "DockerfileNotFound")
+
+
+def test_links_out_of_the_repository_lead_nowhere(builds: Builds, tmp_path: Path) -> None:
+    """A planted link to a file of the node: as Dockerfile, as context, and copied."""
+    (tmp_path / "Dockerfile").symlink_to("/etc/passwd")
+    (tmp_path / "up").symlink_to("/etc")
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    (tmp_path / "Copying").write_text(
+        f"FROM {builds.cluster.base_image}\nCOPY link /copied\nRUN ! cat /copied\n"
+    )
+    repository = builds.cluster.create_git_repository("links", tmp_path)
+    failure = check(builds, builds.request(repository), "build", "DockerfileRefused")
+    assert "root:" not in str(failure)
+    request = builds.request(repository, context_path="up", dockerfile_path="Copying")
+    check(builds, request, "build", "DockerfileRefused")
+    status = builds.run(builds.request(repository, dockerfile_path="Copying"))
+    assert status["status"] == "SUCCEEDED" or status["failure"]["reason"] == "CopyFailed", status
 
 
 def test_base_image_that_does_not_exist(builds: Builds) -> None:
