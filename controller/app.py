@@ -14,8 +14,10 @@ from controller.service import Service
 
 def api(service: Service) -> Starlette:
     """The API."""
-    app = Starlette(routes=[*builds.routes, *streams.routes, *health.routes],
-                    exception_handlers=problems.handlers)
+    app = Starlette(
+        routes=[*builds.routes, *streams.routes, *health.routes],
+        exception_handlers=problems.handlers,
+    )
     app.state.service = service
     return app
 

@@ -128,14 +128,24 @@ class Build:
 def from_record(record: dict[str, Any]) -> Build:
     """The build that `Build.shown` described, as the history keeps it."""
     return Build(
-        job_id=record["job_id"], nomad_job_id=record["nomad_job_id"],
-        status=Status(record["status"]), submitted_at=record["submitted_at"],
-        finished_at=record["finished_at"], config=record["config"], alloc_id=record["alloc_id"],
+        job_id=record["job_id"],
+        nomad_job_id=record["nomad_job_id"],
+        status=Status(record["status"]),
+        submitted_at=record["submitted_at"],
+        finished_at=record["finished_at"],
+        config=record["config"],
+        alloc_id=record["alloc_id"],
         node=record["node"],
         phases={phase: PhaseView(**view) for phase, view in record["phases"].items()},
-        failure=record["failure"], message=record.get("message", ""), commit=record["commit"],
-        image=record["image"], digest=record["digest"], references=tuple(record["references"]),
-        steps=tuple(record["steps"]), cache=record["cache"], commands=tuple(record["commands"]),
+        failure=record["failure"],
+        message=record.get("message", ""),
+        commit=record["commit"],
+        image=record["image"],
+        digest=record["digest"],
+        references=tuple(record["references"]),
+        steps=tuple(record["steps"]),
+        cache=record["cache"],
+        commands=tuple(record["commands"]),
     )
 
 

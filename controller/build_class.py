@@ -23,8 +23,9 @@ def choose(parents: Mapping[str, BuildClass], document: Mapping[str, Any]) -> st
     if not fitting:
         field = "platforms" if arch and not needs else "resource_limits"
         wanted = ", ".join(f"{name} {amount}" for name, amount in needs.items())
-        asked = " and ".join(part for part in (wanted, f"architecture {arch}" if arch else "")
-                             if part)
+        asked = " and ".join(
+            part for part in (wanted, f"architecture {arch}" if arch else "") if part
+        )
         raise _none_fits(parents, field, f"no build class has {asked}")
     default = next(job for job, one in parents.items() if one.name == "default")
     if named is None and not needs and not arch:
@@ -52,17 +53,18 @@ def _fits(one: BuildClass, needs: Mapping[str, int], arch: str) -> bool:
     has = {"cpu": one.cpu, "memory": max(one.memory, one.memory_max), "disk": one.disk}
     # A class that names no architecture runs wherever Nomad places it.
     return all(has[name] >= amount for name, amount in needs.items()) and (
-        not arch or not one.arch or one.arch == arch)
+        not arch or not one.arch or one.arch == arch
+    )
 
 
 def _size(one: BuildClass) -> tuple[int, int, int, bool, str]:
     return one.memory, one.cpu, one.disk, one.name != "default", one.name
 
 
-def _none_fits(
-    parents: Mapping[str, BuildClass], field: str, problem: str
-) -> InvalidFieldsError:
+def _none_fits(parents: Mapping[str, BuildClass], field: str, problem: str) -> InvalidFieldsError:
     classes = "; ".join(
         f"{one.name}: cpu {one.cpu}, memory {max(one.memory, one.memory_max)}, disk {one.disk}"
-        + (f", {one.arch}" if one.arch else "") for one in parents.values())
+        + (f", {one.arch}" if one.arch else "")
+        for one in parents.values()
+    )
     return InvalidFieldsError([Problem(field, problem, f"build classes: {classes}")])

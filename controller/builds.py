@@ -107,7 +107,8 @@ class Builds:
         if record is None:
             raise UnknownBuildError(
                 f"there is no build {child.job_id}",
-                "Nomad does not know it and the history has no record of it")
+                "Nomad does not know it and the history has no record of it",
+            )
         return self._final.put(child.job_id, record.build)
 
     async def _fold(self, child: DispatchedJob, job: dict[str, Any]) -> tuple[Build, bool]:
@@ -126,14 +127,22 @@ class Builds:
                 results = await self._phase_results(decides)
         if decides is None or fold.may_be_placed_again(decides, outcome):
             evaluations = await self._nomad.evaluations(child.nomad_job_id, namespace)
-        return fold.fold(fold.Facts(
-            job_id=child.job_id, job=job, config=shown_config(job), allocations=allocations,
-            evaluations=evaluations, results=results, outcome=outcome,
-        )), complete
+        return fold.fold(
+            fold.Facts(
+                job_id=child.job_id,
+                job=job,
+                config=shown_config(job),
+                allocations=allocations,
+                evaluations=evaluations,
+                results=results,
+                outcome=outcome,
+            )
+        ), complete
 
     async def _outcome(self, alloc_id: str) -> dict[str, Any] | None:
         raw = await self._files.read(
-            alloc_id, f"{fold.FINISH}/local/{OUTCOME_FILE}", limit=MAX_RESULT_BYTES + 1)
+            alloc_id, f"{fold.FINISH}/local/{OUTCOME_FILE}", limit=MAX_RESULT_BYTES + 1
+        )
         try:
             return None if raw is None else parse_outcome(raw, alloc_id=alloc_id)
         except ValueError:
@@ -153,7 +162,8 @@ class Builds:
 
     async def _phase_result(self, alloc_id: str, phase: str) -> dict[str, Any] | None:
         raw = await self._files.read(
-            alloc_id, f"alloc/{phase_result_path(phase)}", limit=MAX_RESULT_BYTES + 1)
+            alloc_id, f"alloc/{phase_result_path(phase)}", limit=MAX_RESULT_BYTES + 1
+        )
         try:
             return None if raw is None else parse_phase_result(raw, phase=phase, alloc_id=alloc_id)
         except ValueError:
@@ -164,8 +174,13 @@ def _uncertain(build: Build) -> Build:
     """A build whose outcome cannot be read: not final until its node has had time to answer."""
     if seconds_between(build.finished_at or utc_now(), utc_now()) > _PATIENCE:
         return build
-    return replace(build, status=Status.PUBLISHING, failure=None, finished_at=None, message=(
-        f"the build has ended, but its outcome cannot be read from node {build.node} yet"))
+    return replace(
+        build,
+        status=Status.PUBLISHING,
+        failure=None,
+        finished_at=None,
+        message=(f"the build has ended, but its outcome cannot be read from node {build.node} yet"),
+    )
 
 
 def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:

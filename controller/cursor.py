@@ -34,6 +34,8 @@ def parse(text: str) -> Cursor:
         raw = ""
     match = _FORM.match(raw)
     if not match or match[2] not in PHASES:
-        raise MalformedRequestError("the cursor is not one that this service gave out",
-                                    "leave it out to read the log from its beginning")
+        raise MalformedRequestError(
+            "the cursor is not one that this service gave out",
+            "leave it out to read the log from its beginning",
+        )
     return Cursor(match[1], match[2], int(match[3]))

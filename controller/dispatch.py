@@ -38,7 +38,11 @@ class Dispatch:
     """Starts and stops builds."""
 
     def __init__(
-        self, settings: Settings, nomad: NomadClient, vault: VaultClient | None, builds: Builds,
+        self,
+        settings: Settings,
+        nomad: NomadClient,
+        vault: VaultClient | None,
+        builds: Builds,
         metrics: Metrics,
     ) -> None:
         self._parents = settings.parent_jobs
@@ -61,13 +65,15 @@ class Dispatch:
             raise InvalidFieldsError(error.problems) from error
         except request.PayloadTooLargeError as error:
             raise RequestTooLargeError(
-                str(error), "shorten test commands, build_args and labels: keep scripts in the "
-                "repository") from error
+                str(error),
+                "shorten test commands, build_args and labels: keep scripts in the repository",
+            ) from error
         parent = build_class.choose(self._parents, document)
         await self._check_credentials(document)
         try:
             child, new = await self._nomad.dispatch(
-                parent, payload, token=_token(document), priority=document["priority"])
+                parent, payload, token=_token(document), priority=document["priority"]
+            )
         except ServiceError as error:
             self._metrics.dispatch_errors.labels(error.name).inc()
             raise
@@ -88,8 +94,9 @@ class Dispatch:
         try:
             await self._nomad.stop(child.nomad_job_id, child.namespace)
         except NotFoundError as error:
-            raise UnknownBuildError(f"there is no build {job_id} any more",
-                                    "Nomad has forgotten it") from error
+            raise UnknownBuildError(
+                f"there is no build {job_id} any more", "Nomad has forgotten it"
+            ) from error
         log.info("Build job stopped: %s", build.job_id)
         return True, "Job killed by user; what it holds is cleaned up now"
 
@@ -107,17 +114,25 @@ class Dispatch:
     async def _check_path(vault: VaultClient, field: str, path: str) -> Problem | None:
         mount, _, rest = path.partition("/")
         if mount != vault.mount:
-            return Problem(field, f"{path!r} is not below the mount {vault.mount!r}",
-                           f"write {vault.mount}/nomad-build-service/…")
+            return Problem(
+                field,
+                f"{path!r} is not below the mount {vault.mount!r}",
+                f"write {vault.mount}/nomad-build-service/…",
+            )
         found = await vault.exists(rest.removeprefix("data/"))
         if found is Found.NO:
-            return Problem(field, f"there is no secret at {path!r}",
-                           f"store it: vault kv put -mount={vault.mount} "
-                           f"{rest.removeprefix('data/')} …")
+            return Problem(
+                field,
+                f"there is no secret at {path!r}",
+                f"store it: vault kv put -mount={vault.mount} {rest.removeprefix('data/')} …",
+            )
         if found is Found.REFUSED:
             kind = "git" if field.startswith("git") else "registry"
-            return Problem(field, f"this service may not use {path!r}",
-                           f"use a path below {vault.mount}/nomad-build-service/{kind}/")
+            return Problem(
+                field,
+                f"this service may not use {path!r}",
+                f"use a path below {vault.mount}/nomad-build-service/{kind}/",
+            )
         return None
 
     async def _check_same(self, child: str, payload: bytes) -> None:
@@ -127,7 +142,8 @@ class Dispatch:
         if base64.b64decode(earlier.get("Payload") or "") != payload:
             raise IdempotencyConflictError(
                 "idempotency_key was used before for another request",
-                f"build {from_nomad(self._namespace, child).job_id} has it: use a new key")
+                f"build {from_nomad(self._namespace, child).job_id} has it: use a new key",
+            )
 
 
 def _token(document: dict[str, Any]) -> str | None:

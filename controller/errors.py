@@ -39,8 +39,10 @@ class InvalidFieldsError(ServiceError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         fields = ", ".join(problem.field for problem in problems)
-        super().__init__(f"the request has {len(problems)} problem(s): {fields}",
-                         "; ".join(str(problem) for problem in problems))
+        super().__init__(
+            f"the request has {len(problems)} problem(s): {fields}",
+            "; ".join(str(problem) for problem in problems),
+        )
         self.problems = list(problems)
 
 
@@ -88,8 +90,10 @@ class ParentMissingError(UnavailableError):
 
     def __init__(self, parent: str, namespace: str) -> None:
         super().__init__(
-            "nomad", f"job {parent!r} is not registered in namespace {namespace!r}",
-            "the pack registers it: wait until `nomad-pack run` has ended, or run it again")
+            "nomad",
+            f"job {parent!r} is not registered in namespace {namespace!r}",
+            "the pack registers it: wait until `nomad-pack run` has ended, or run it again",
+        )
 
 
 class RefusedError(ServiceError):

@@ -58,22 +58,29 @@ def is_over(allocation: Json) -> bool:
         return True
     states = (allocation.get("TaskStates") or {}).values()
     return allocation["ClientStatus"] in _TERMINAL_CLIENT and all(
-        state.get("State") == "dead" for state in states)
+        state.get("State") == "dead" for state in states
+    )
 
 
 def outcome_counts(allocation: Json) -> bool:
     """Whether an outcome found in the allocation was written by a `finish` that ended well."""
     finish = task_state(allocation, FINISH)
-    return (finish.get("State") == "dead" and not finish.get("Failed")
-            and task_events.exit_code(finish) == 0)
+    return (
+        finish.get("State") == "dead"
+        and not finish.get("Failed")
+        and task_events.exit_code(finish) == 0
+    )
 
 
 def may_be_placed_again(allocation: Json, outcome: Json | None) -> bool:
     """Whether Nomad may still replace an allocation that is over: its evaluations say whether."""
     if outcome is not None and outcome["status"] != "KILLED":
         return False
-    return is_over(allocation) and not _drained(allocation) and (
-        allocation["ClientStatus"] == "lost" or allocation.get("DesiredStatus") == "stop")
+    return (
+        is_over(allocation)
+        and not _drained(allocation)
+        and (allocation["ClientStatus"] == "lost" or allocation.get("DesiredStatus") == "stop")
+    )
 
 
 def _drained(allocation: Json) -> bool:
@@ -91,7 +98,9 @@ def fold(facts: Facts) -> Build:
     """The build that these facts describe."""
     allocation = deciding_allocation(facts.allocations)
     common = {
-        "job_id": facts.job_id, "nomad_job_id": facts.job["ID"], "config": facts.config,
+        "job_id": facts.job_id,
+        "nomad_job_id": facts.job["ID"],
+        "config": facts.config,
         "submitted_at": _nomad_time(facts.job.get("SubmitTime")),
     }
     if allocation is None:
@@ -104,15 +113,20 @@ def fold(facts: Facts) -> Build:
 
 def _without_allocation(facts: Facts, common: dict[str, Any]) -> Build:
     if facts.job.get("Stop") and not placement.waits(facts.evaluations):
-        return Build(**common, status=Status.CANCELLED, message="stopped before it was placed",
-                     finished_at=_last_change(facts.evaluations) or common["submitted_at"])
+        return Build(
+            **common,
+            status=Status.CANCELLED,
+            message="stopped before it was placed",
+            finished_at=_last_change(facts.evaluations) or common["submitted_at"],
+        )
     return Build(**common, status=Status.PENDING, message=placement.words(facts.evaluations))
 
 
 def _running(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
     phases = {phase: _phase(facts, allocation, phase) for phase in PHASES}
-    current = next((phase for phase in PHASES
-                    if phases[phase].status in ("pending", "running")), PHASES[-1])
+    current = next(
+        (phase for phase in PHASES if phases[phase].status in ("pending", "running")), PHASES[-1]
+    )
     started = any(state.get("StartedAt") for state in (allocation.get("TaskStates") or {}).values())
     status = _RUNNING[current] if started else Status.PENDING
     message = "" if started else task_events.waiting(allocation, current)
@@ -131,11 +145,15 @@ def _over(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
     phases = {phase: _phase(facts, allocation, phase) for phase in PHASES}
     fields = _result_fields(facts)
     finished = (outcome or {}).get("finished_at") or _nomad_time(allocation.get("ModifyTime"))
-    if may_be_placed_again(allocation, outcome) and not stopped \
-            and placement.waits(facts.evaluations):
+    if (
+        may_be_placed_again(allocation, outcome)
+        and not stopped
+        and placement.waits(facts.evaluations)
+    ):
         why = "the node was lost" if allocation["ClientStatus"] == "lost" else "stopped on its node"
-        return Build(**common, status=Status.PENDING,
-                     message=f"{why}; {placement.words(facts.evaluations)}")
+        return Build(
+            **common, status=Status.PENDING, message=f"{why}; {placement.words(facts.evaluations)}"
+        )
     failed: Json | None = None
     if outcome is not None and outcome["status"] == "SUCCEEDED":
         status = Status.SUCCEEDED
@@ -145,8 +163,14 @@ def _over(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
         status, failed = Status.CANCELLED, None
     else:
         status, failed = Status.FAILED, _why(facts, allocation)
-    return Build(**common, status=status, phases=phases, finished_at=finished,
-                 failure=dict(failed) if failed else None, **fields)
+    return Build(
+        **common,
+        status=status,
+        phases=phases,
+        finished_at=finished,
+        failure=dict(failed) if failed else None,
+        **fields,
+    )
 
 
 def _why(facts: Facts, allocation: Json) -> Json:
@@ -167,15 +191,22 @@ def _why(facts: Facts, allocation: Json) -> Json:
     if allocation.get("DesiredStatus") in ("stop", "evict"):
         said = allocation.get("DesiredDescription") or "the allocation was stopped"
         return failure(phase, "Killed", f"{said} (by an operator or by Nomad)")
-    return failure(phase, "InternalError",
-                   "task finish left no outcome; its events and stderr in Nomad say more")
+    return failure(
+        phase,
+        "InternalError",
+        "task finish left no outcome; its events and stderr in Nomad say more",
+    )
 
 
 def _phase(facts: Facts, allocation: Json, phase: str) -> PhaseView:
     reported = (facts.outcome or {}).get("phases", {}).get(phase) or facts.results.get(phase)
     if reported:
-        return PhaseView(str(reported["status"]), reported.get("started_at"),
-                         reported.get("finished_at"), reported.get("duration_seconds"))
+        return PhaseView(
+            str(reported["status"]),
+            reported.get("started_at"),
+            reported.get("finished_at"),
+            reported.get("duration_seconds"),
+        )
     state = task_state(allocation, phase)
     started, finished = _time(state.get("StartedAt")), _time(state.get("FinishedAt"))
     if phase == "test":  # its task starts with the build's and waits; the phase begins later
@@ -186,8 +217,12 @@ def _phase(facts: Facts, allocation: Json, phase: str) -> PhaseView:
     if not finished:
         return PhaseView("running", started)
     # The runner died before it could write a result.
-    return PhaseView("failed" if state.get("Failed") else "killed", started, finished,
-                     round(seconds_between(started, finished), 3))
+    return PhaseView(
+        "failed" if state.get("Failed") else "killed",
+        started,
+        finished,
+        round(seconds_between(started, finished), 3),
+    )
 
 
 def _result_fields(facts: Facts) -> dict[str, Any]:
@@ -195,9 +230,12 @@ def _result_fields(facts: Facts) -> dict[str, Any]:
     for source in (*(facts.results.get(phase) or {} for phase in PHASES), facts.outcome or {}):
         merged |= {name: value for name, value in source.items() if value is not None}
     return {
-        "commit": merged.get("commit"), "image": merged.get("image"),
-        "digest": merged.get("digest"), "references": tuple(merged.get("references") or ()),
-        "steps": tuple(merged.get("steps") or ()), "cache": merged.get("cache"),
+        "commit": merged.get("commit"),
+        "image": merged.get("image"),
+        "digest": merged.get("digest"),
+        "references": tuple(merged.get("references") or ()),
+        "steps": tuple(merged.get("steps") or ()),
+        "cache": merged.get("cache"),
         "commands": tuple(merged.get("commands") or ()),
     }
 

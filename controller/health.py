@@ -29,7 +29,9 @@ class Health:
     async def check(self) -> dict[str, str | None]:
         """The problem of each dependency, asked at the same time; sets the metric."""
         checks: dict[str, Callable[[], Awaitable[str | None]]] = {
-            "nomad": self.check_nomad, "consul": self._check_consul}
+            "nomad": self.check_nomad,
+            "consul": self._check_consul,
+        }
         if self._vault is not None:
             checks["vault"] = self._check_vault
         told = await asyncio.gather(*(check() for check in checks.values()))

@@ -56,7 +56,7 @@ def encode(build: Build, tails: Mapping[str, list[str]], most: int = MAX_VALUE) 
             return raw
         longest = max(kept, key=lambda phase: sum(map(len, kept[phase])), default=None)
         if longest is not None and kept[longest]:
-            kept[longest] = kept[longest][len(kept[longest]) // 2 + 1:]
+            kept[longest] = kept[longest][len(kept[longest]) // 2 + 1 :]
         elif shown["steps"] or shown["commands"]:
             shown = shown | {"steps": [], "commands": []}
         else:

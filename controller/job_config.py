@@ -97,84 +97,131 @@ class Test(_Strict):
     """How the built image is tested before it is published."""
 
     commands: list[Command] = Field(
-        default=[], max_length=64, examples=[["pytest -q", ["/app/check", "--all"]]],
+        default=[],
+        max_length=64,
+        examples=[["pytest -q", ["/app/check", "--all"]]],
         description="Commands run inside the built image, each in a fresh container. A string runs "
-        "as `sh -c STRING` in the image; a list of words runs as it is.")
+        "as `sh -c STRING` in the image; a list of words runs as it is.",
+    )
     entry_point: bool = Field(
-        False, description="Also run the image's own entry point; it must exit with 0.")
+        False, description="Also run the image's own entry point; it must exit with 0."
+    )
     env: dict[EnvName, Text] = Field(
-        default={}, max_length=128, examples=[{"LOG_LEVEL": "debug"}],
-        description="Environment of the test commands. It is stored with the job: no secrets.")
+        default={},
+        max_length=128,
+        examples=[{"LOG_LEVEL": "debug"}],
+        description="Environment of the test commands. It is stored with the job: no secrets.",
+    )
     network: Literal["none", "egress"] = Field(
-        "none", description="`none`: only loopback. `egress`: the public network, no private one.")
+        "none", description="`none`: only loopback. `egress`: the public network, no private one."
+    )
     timeout: Timespan | None = Field(
-        None, examples=["10m"], description="Time for all test commands together.")
+        None, examples=["10m"], description="Time for all test commands together."
+    )
 
 
 class JobConfig(_Strict):
     """A build: which repository at which ref, how to test it, and where to publish the image."""
 
     owner: Annotated[str, Kind("owner", 128)] = Field(
-        examples=["team-web"], description="Who the build belongs to: a person, team or agent.")
+        examples=["team-web"], description="Who the build belongs to: a person, team or agent."
+    )
     repo_url: Annotated[str, Kind("git-url", 2048)] = Field(
         examples=["https://git.example.com/team/app.git"],
-        description="The Git repository, over HTTPS or SSH, without credentials in the URL.")
+        description="The Git repository, over HTTPS or SSH, without credentials in the URL.",
+    )
     git_ref: Annotated[str, Kind("git-ref", 255)] = Field(
-        "main", examples=["main"],
-        description="Branch, tag or commit. Only a full commit names the same source for ever.")
+        "main",
+        examples=["main"],
+        description="Branch, tag or commit. Only a full commit names the same source for ever.",
+    )
     git_credentials_path: VaultPath | None = Field(
-        None, examples=["secret/nomad-build-service/git/team-web"],
-        description="Vault path of username and password, or ssh_key, to fetch the repository.")
+        None,
+        examples=["secret/nomad-build-service/git/team-web"],
+        description="Vault path of username and password, or ssh_key, to fetch the repository.",
+    )
     dockerfile_path: Annotated[str, Kind("file-path", 1024)] = Field(
-        "Dockerfile", examples=["Dockerfile"],
-        description="The Dockerfile, relative to the repository's root.")
+        "Dockerfile",
+        examples=["Dockerfile"],
+        description="The Dockerfile, relative to the repository's root.",
+    )
     context_path: Annotated[str, Kind("directory-path", 1024)] = Field(
-        ".", examples=["."], description="The build context, relative to the repository's root.")
+        ".", examples=["."], description="The build context, relative to the repository's root."
+    )
     target: Annotated[str, Kind("stage", 128)] | None = Field(
-        None, examples=["runtime"], description="Build up to this stage of the Dockerfile.")
+        None, examples=["runtime"], description="Build up to this stage of the Dockerfile."
+    )
     build_args: dict[EnvName, Line] = Field(
-        default={}, max_length=128, examples=[{"VERSION": "1.4.0"}],
-        description="Values for the Dockerfile's ARG. They stay in the image: no secrets.")
+        default={},
+        max_length=128,
+        examples=[{"VERSION": "1.4.0"}],
+        description="Values for the Dockerfile's ARG. They stay in the image: no secrets.",
+    )
     labels: dict[Annotated[str, Kind("label-key", 255)], LabelValue] = Field(
-        default={}, max_length=128, examples=[{"com.example.team": "web"}],
-        description="Labels of the image, beside the source and commit that are always there.")
+        default={},
+        max_length=128,
+        examples=[{"com.example.team": "web"}],
+        description="Labels of the image, beside the source and commit that are always there.",
+    )
     platforms: list[Annotated[str, Kind("platform", 64)]] = Field(
-        default=[], max_length=1, examples=[["linux/amd64"]],
-        description="The platform to build for; it selects a build class of that architecture.")
+        default=[],
+        max_length=1,
+        examples=[["linux/amd64"]],
+        description="The platform to build for; it selects a build class of that architecture.",
+    )
     submodules: bool = Field(False, description="Fetch Git submodules too.")
     image_tags: list[Annotated[str, Kind("tag", 128)]] = Field(
-        default=[], max_length=64, examples=[["1.4.0", "latest"]],
-        description="Tags to publish. None given: the first 12 digits of the commit.")
+        default=[],
+        max_length=64,
+        examples=[["1.4.0", "latest"]],
+        description="Tags to publish. None given: the first 12 digits of the commit.",
+    )
     registry_url: Annotated[str, Kind("registry-url", 255)] = Field(
         examples=["registry.example.com/team/app"],
-        description="Registry and repository to publish to; with image_name, registry and prefix.")
+        description="Registry and repository to publish to; with image_name, registry and prefix.",
+    )
     image_name: Annotated[str, Kind("image-name", 255)] | None = Field(
-        None, examples=["app"], description="Joined to registry_url with a slash.")
+        None, examples=["app"], description="Joined to registry_url with a slash."
+    )
     registry_credentials_path: VaultPath | None = Field(
-        None, examples=["secret/nomad-build-service/registry/team-web"],
-        description="Vault path of username and password to push with.")
+        None,
+        examples=["secret/nomad-build-service/registry/team-web"],
+        description="Vault path of username and password to push with.",
+    )
     test: Test = Field(
-        default_factory=Test, json_schema_extra={"default": Test().model_dump(exclude_none=True)},
+        default_factory=Test,
+        json_schema_extra={"default": Test().model_dump(exclude_none=True)},
         examples=[{"commands": ["pytest -q"]}],
         description="How the built image is tested before it is published. The seed's names "
-        "test_commands and test_timeout are accepted for test.commands and test.timeout.")
+        "test_commands and test_timeout are accepted for test.commands and test.timeout.",
+    )
     resource_limits: ResourceLimits = Field(
-        default_factory=ResourceLimits, json_schema_extra={"default": {}},
+        default_factory=ResourceLimits,
+        json_schema_extra={"default": {}},
         examples=[{"memory": 4096}],
-        description="What the build needs; the smallest build class that has it is taken.")
+        description="What the build needs; the smallest build class that has it is taken.",
+    )
     build_class: Annotated[str, Kind("build-class", 64)] | None = Field(
-        None, alias="class", examples=["default"],
-        description="The build class by name, instead of by resource_limits and platforms.")
+        None,
+        alias="class",
+        examples=["default"],
+        description="The build class by name, instead of by resource_limits and platforms.",
+    )
     build_timeout: Timespan | None = Field(
-        None, examples=["45m"], description="Time for phase build.")
+        None, examples=["45m"], description="Time for phase build."
+    )
     build_network: Literal["egress", "none"] = Field(
-        "egress", description="Network of RUN steps: the public one only, or none.")
+        "egress", description="Network of RUN steps: the public one only, or none."
+    )
     clear_cache: bool = Field(False, description="Build without using the layer cache.")
     priority: int | None = Field(
-        None, ge=1, le=100, examples=[50], description="Nomad's priority of the build.")
+        None, ge=1, le=100, examples=[50], description="Nomad's priority of the build."
+    )
     idempotency_key: Annotated[str, Kind("idempotency-key", 255)] | None = Field(
-        None, examples=["3f2c9a52-8d0f-4a43-9c3c-0a8d53e1a8b0"],
-        description="The same key of the same owner returns the same build.")
+        None,
+        examples=["3f2c9a52-8d0f-4a43-9c3c-0a8d53e1a8b0"],
+        description="The same key of the same owner returns the same build.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -183,8 +230,9 @@ class JobConfig(_Strict):
 
     @model_validator(mode="after")
     def _image_is_whole(self) -> JobConfig:
-        problems = request.image_problems({"registry_url": self.registry_url,
-                                           "image_name": self.image_name})
+        problems = request.image_problems(
+            {"registry_url": self.registry_url, "image_name": self.image_name}
+        )
         if problems:
             raise request.RequestError(problems)
         return self

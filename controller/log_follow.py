@@ -152,8 +152,10 @@ class Follow:
             size = await self._files.size(alloc_id, log_path(phase)) or 0
             if size > self._most and buffer.received == 0:
                 offset = size - self._most
-                head = await self._files.read(alloc_id, log_path(phase), offset=offset,
-                                              limit=_PIECE) or b""
+                head = (
+                    await self._files.read(alloc_id, log_path(phase), offset=offset, limit=_PIECE)
+                    or b""
+                )
                 if b"\n" in head:
                     buffer.begin_at(offset + head.index(b"\n") + 1)
 

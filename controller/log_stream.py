@@ -106,8 +106,12 @@ class _Reader:
             if not await wait(ticket, self._keepalive):
                 yield StreamEvent("keepalive")
         if self._follow.problem:
-            yield _missed(self._follow.build, PHASES[min(self._phase, len(PHASES) - 1)], None,
-                          self._follow.problem.message)
+            yield _missed(
+                self._follow.build,
+                PHASES[min(self._phase, len(PHASES) - 1)],
+                None,
+                self._follow.problem.message,
+            )
 
     async def _ready(self) -> AsyncIterator[StreamEvent]:
         """What can be told at once."""
@@ -150,8 +154,15 @@ class _Reader:
     async def _from_file(self, phase: str, buffer: LogBuffer) -> list[tuple[int, bytes]]:
         """The next piece of the file, up to where the buffer begins."""
         offset = self._offset
-        raw = await self._files.read(self._alloc_id or "", log_path(phase), offset=offset,
-                                     limit=min(_PIECE, buffer.start - offset)) or b""
+        raw = (
+            await self._files.read(
+                self._alloc_id or "",
+                log_path(phase),
+                offset=offset,
+                limit=min(_PIECE, buffer.start - offset),
+            )
+            or b""
+        )
         whole = raw[: raw.rfind(b"\n") + 1] or raw
         if not whole:  # the file is gone
             self._offset, self._number = buffer.start, buffer.first
@@ -173,16 +184,19 @@ class _Reader:
         if build.status.final or said == self._said:
             return None
         self._said = said
-        return StreamEvent("status", _message(
-            build, "", build.message or f"build is {build.status}"))
+        return StreamEvent(
+            "status", _message(build, "", build.message or f"build is {build.status}")
+        )
 
     def _began(self, phase: str, view: PhaseView) -> StreamEvent | None:
         if self._begun == phase:
             return None
         self._begun = phase
-        return StreamEvent("phase", _message(
-            self._follow.build, phase, f"phase {phase} running", at=view.started_at)
-            | {"phase_status": "running"})
+        return StreamEvent(
+            "phase",
+            _message(self._follow.build, phase, f"phase {phase} running", at=view.started_at)
+            | {"phase_status": "running"},
+        )
 
     _begun = ""
 
@@ -194,18 +208,35 @@ class _Reader:
         return told if self._alloc_id else None
 
 
-def _message(build: Build, phase: str, text: str, *, at: str | None = None, level: str = "INFO",
-             stream: str = "nbs") -> dict[str, Any]:
+def _message(
+    build: Build,
+    phase: str,
+    text: str,
+    *,
+    at: str | None = None,
+    level: str = "INFO",
+    stream: str = "nbs",
+) -> dict[str, Any]:
     """The original's message, widened."""
-    return {"job_id": build.job_id, "phase": phase, "timestamp": at or utc_now(), "level": level,
-            "message": text, "stream": stream, "status": str(build.status)}
+    return {
+        "job_id": build.job_id,
+        "phase": phase,
+        "timestamp": at or utc_now(),
+        "level": level,
+        "message": text,
+        "stream": stream,
+        "status": str(build.status),
+    }
 
 
 def _log(build: Build, phase: str, raw: bytes, cursor: Cursor | None) -> StreamEvent:
     line = parse_line(raw)
     told = str(cursor) if cursor else None
-    return StreamEvent("log", _message(build, phase, line.text, at=line.timestamp,
-                                       stream=line.stream) | {"cursor": told}, told)
+    return StreamEvent(
+        "log",
+        _message(build, phase, line.text, at=line.timestamp, stream=line.stream) | {"cursor": told},
+        told,
+    )
 
 
 def _phase(build: Build, phase: str, view: PhaseView, cursor: Cursor | None) -> StreamEvent:
@@ -213,21 +244,34 @@ def _phase(build: Build, phase: str, view: PhaseView, cursor: Cursor | None) -> 
     level = "ERROR" if status == "failed" else "INFO"
     took = f" in {view.duration_seconds:.1f} s" if view.duration_seconds else ""
     told = str(cursor) if cursor else None
-    return StreamEvent("phase", _message(
-        build, phase, f"phase {phase} {status}{took}", at=view.finished_at, level=level)
-        | {"phase_status": status, "cursor": told}, told)
+    return StreamEvent(
+        "phase",
+        _message(build, phase, f"phase {phase} {status}{took}", at=view.finished_at, level=level)
+        | {"phase_status": status, "cursor": told},
+        told,
+    )
 
 
 def _missed(build: Build, phase: str, lines: int | None, why: str) -> StreamEvent:
     count = "some" if lines is None else str(lines)
-    return StreamEvent("missed", _message(
-        build, phase, f"missed {count} lines: {why}", level="WARN") | {"missed": lines})
+    return StreamEvent(
+        "missed",
+        _message(build, phase, f"missed {count} lines: {why}", level="WARN") | {"missed": lines},
+    )
 
 
 def _end(build: Build) -> StreamEvent:
     level = "INFO" if build.status is Status.SUCCEEDED else "ERROR"
     text = f"build {build.status}" + (f": {build.error}" if build.error else "")
-    return StreamEvent("end", _message(build, "", text, at=build.finished_at, level=level) | {
-        "commit": build.commit, "image": build.image, "digest": build.digest,
-        "references": list(build.references), "failure": build.failure,
-        "duration_seconds": build.duration_seconds})
+    return StreamEvent(
+        "end",
+        _message(build, "", text, at=build.finished_at, level=level)
+        | {
+            "commit": build.commit,
+            "image": build.image,
+            "digest": build.digest,
+            "references": list(build.references),
+            "failure": build.failure,
+            "duration_seconds": build.duration_seconds,
+        },
+    )

@@ -60,10 +60,14 @@ class Logs:
 
     async def tails(self, build: Build) -> dict[str, list[str]]:
         """The last lines of each phase as they are in the files, for the history."""
-        found = await asyncio.gather(*(
-            self.read(build, phase, begin=0, most=self._kept) for phase in PHASES))
-        return {phase: [line.decode("utf-8", "replace").rstrip("\n") for line in one[0]]
-                for phase, one in zip(PHASES, found, strict=True) if one}
+        found = await asyncio.gather(
+            *(self.read(build, phase, begin=0, most=self._kept) for phase in PHASES)
+        )
+        return {
+            phase: [line.decode("utf-8", "replace").rstrip("\n") for line in one[0]]
+            for phase, one in zip(PHASES, found, strict=True)
+            if one
+        }
 
     async def read(
         self, build: Build, phase: str, *, begin: int, most: int | None = None
@@ -78,8 +82,12 @@ class Logs:
         if size is None:
             return None
         offset = max(begin, size - most)
-        raw = await self._files.read(build.alloc_id, log_path(phase), offset=offset,
-                                     limit=max(1, size - offset)) or b""
+        raw = (
+            await self._files.read(
+                build.alloc_id, log_path(phase), offset=offset, limit=max(1, size - offset)
+            )
+            or b""
+        )
         cut = offset > begin
         if cut:
             head = raw.find(b"\n") + 1
@@ -96,8 +104,9 @@ class Logs:
         logs: dict[str, list[str] | None] = dict.fromkeys(PHASES)
         for phase in wanted:
             lines = tails.get(phase) or []
-            logs[phase] = [parse_line(line.encode()).text
-                           for line in (lines[-tail:] if tail else lines)]
+            logs[phase] = [
+                parse_line(line.encode()).text for line in (lines[-tail:] if tail else lines)
+            ]
         return {"job_id": build.job_id, "logs": logs, "truncated": sorted(tails), "cursor": None}
 
 

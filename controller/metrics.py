@@ -32,32 +32,55 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._durations = {
-            phase: Histogram(f"{phase}_duration_seconds", f"Time of phase {phase}.",
-                             ["status", "owner"], buckets=buckets, registry=self.registry)
+            phase: Histogram(
+                f"{phase}_duration_seconds",
+                f"Time of phase {phase}.",
+                ["status", "owner"],
+                buckets=buckets,
+                registry=self.registry,
+            )
             for phase, buckets in _BUCKETS.items()
         }
         # The original's name for a counter; today's convention wants another, so there are both.
-        self._total_jobs = Gauge("total_jobs", "Builds by their end, as builds_ended_total.",
-                                 ["status", "phase", "owner"], registry=self.registry)
-        self._builds_ended = Counter("builds_ended", "Builds by their end.",
-                                     ["status", "phase", "owner"], registry=self.registry)
-        self.concurrent_jobs = Gauge("concurrent_jobs_total", "Builds that run now.",
-                                     registry=self.registry)
-        success_rate = Gauge("job_success_rate", "Share of succeeded builds among those whose end "
-                             "this replica recorded in the window.", ["window"],
-                             registry=self.registry)
-        self.health = Gauge("health_check", "1 where the dependency answers.", ["service"],
-                            registry=self.registry)
-        self.submitted = Counter("builds_submitted", "Builds dispatched by this replica.",
-                                 registry=self.registry)
-        self.dispatch_errors = Counter("dispatch_errors", "Dispatches that failed.", ["error"],
-                                       registry=self.registry)
-        self.stream_watchers = Gauge("log_stream_watchers", "Open log streams of clients.",
-                                     registry=self.registry)
-        self.upstream_follows = Gauge("log_upstream_follows", "Log files followed in Nomad.",
-                                      registry=self.registry)
-        self.reconnects = Counter("nomad_stream_reconnects", "Streams from Nomad begun again.",
-                                  registry=self.registry)
+        self._total_jobs = Gauge(
+            "total_jobs",
+            "Builds by their end, as builds_ended_total.",
+            ["status", "phase", "owner"],
+            registry=self.registry,
+        )
+        self._builds_ended = Counter(
+            "builds_ended",
+            "Builds by their end.",
+            ["status", "phase", "owner"],
+            registry=self.registry,
+        )
+        self.concurrent_jobs = Gauge(
+            "concurrent_jobs_total", "Builds that run now.", registry=self.registry
+        )
+        success_rate = Gauge(
+            "job_success_rate",
+            "Share of succeeded builds among those whose end this replica recorded in the window.",
+            ["window"],
+            registry=self.registry,
+        )
+        self.health = Gauge(
+            "health_check", "1 where the dependency answers.", ["service"], registry=self.registry
+        )
+        self.submitted = Counter(
+            "builds_submitted", "Builds dispatched by this replica.", registry=self.registry
+        )
+        self.dispatch_errors = Counter(
+            "dispatch_errors", "Dispatches that failed.", ["error"], registry=self.registry
+        )
+        self.stream_watchers = Gauge(
+            "log_stream_watchers", "Open log streams of clients.", registry=self.registry
+        )
+        self.upstream_follows = Gauge(
+            "log_upstream_follows", "Log files followed in Nomad.", registry=self.registry
+        )
+        self.reconnects = Counter(
+            "nomad_stream_reconnects", "Streams from Nomad begun again.", registry=self.registry
+        )
         self._ends: deque[tuple[float, bool]] = deque(maxlen=100_000)
         for window, seconds in _WINDOWS.items():
             success_rate.labels(window).set_function(partial(self._rate, seconds))

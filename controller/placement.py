@@ -30,8 +30,12 @@ def _metrics(metrics: Json) -> str:
         pools = metrics.get("NodePool")
         where = f" of node pool {pools}" if pools else ""
         return f"there is no ready node{where} in the job's datacenters"
-    exhausted = [f"{count} of {evaluated} nodes lack {name}"
-                 for name, count in (metrics.get("DimensionExhausted") or {}).items()]
-    filtered = [f"{count} of {evaluated} nodes are ruled out by {name}"
-                for name, count in (metrics.get("ConstraintFiltered") or {}).items()]
+    exhausted = [
+        f"{count} of {evaluated} nodes lack {name}"
+        for name, count in (metrics.get("DimensionExhausted") or {}).items()
+    ]
+    filtered = [
+        f"{count} of {evaluated} nodes are ruled out by {name}"
+        for name, count in (metrics.get("ConstraintFiltered") or {}).items()
+    ]
     return "; ".join(exhausted + filtered) or f"none of {evaluated} nodes fits"

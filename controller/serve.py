@@ -36,8 +36,11 @@ def main(environ: Mapping[str, str]) -> int:
     except SettingError as error:
         print(f"nbs serve: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=settings.log_level.upper(), stream=sys.stderr,
-                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
     logging.getLogger("httpx").setLevel(logging.WARNING)
     for name, shown in settings.shown().items():
         log.info("setting %s = %r (%s)", name, shown["value"], shown["source"])
@@ -70,16 +73,24 @@ async def _serve(settings: Settings) -> int:
         failures.append(error)
         stopping.set()
 
-    with _listen(settings.bind, settings.port) as api_socket, \
-            _listen(settings.bind, settings.metrics_port) as metrics_socket:
+    with (
+        _listen(settings.bind, settings.port) as api_socket,
+        _listen(settings.bind, settings.metrics_port) as metrics_socket,
+    ):
         async with running(settings, fail) as service:
-            servers = [(_server(app.api(service), settings), api_socket),
-                       (_server(app.metrics(service), settings), metrics_socket)]
+            servers = [
+                (_server(app.api(service), settings), api_socket),
+                (_server(app.metrics(service), settings), metrics_socket),
+            ]
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-            log.info("nomad-build-service %s listens on http://%s:%s, metrics on port %s",
-                     __version__, settings.bind, api_socket.getsockname()[1],
-                     metrics_socket.getsockname()[1])
+            log.info(
+                "nomad-build-service %s listens on http://%s:%s, metrics on port %s",
+                __version__,
+                settings.bind,
+                api_socket.getsockname()[1],
+                metrics_socket.getsockname()[1],
+            )
             serving = asyncio.gather(*(server.serve([bound]) for server, bound in servers))
             await stopping.wait()
             log.info("stopping: streams end, open requests have %s s", settings.shutdown_grace)
@@ -92,10 +103,20 @@ async def _serve(settings: Settings) -> int:
 
 
 def _server(application: ASGIApp, settings: Settings) -> _Server:
-    return _Server(uvicorn.Config(
-        application, log_config=None, access_log=False, lifespan="off", ws="websockets-sansio",
-        ws_ping_interval=20, ws_ping_timeout=20, ws_max_size=1 << 16, server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace))))
+    return _Server(
+        uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            ws_ping_interval=20,
+            ws_ping_timeout=20,
+            ws_max_size=1 << 16,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+        )
+    )
 
 
 @contextmanager

@@ -59,11 +59,19 @@ async def running(
     recorder = Recorder(builds, logs, history, metrics)
     health = Health(nomad, consul, vault, metrics)
     service = Service(
-        settings=settings, metrics=metrics, builds=builds, logs=logs, follows=follows,
-        dispatch=Dispatch(settings, nomad, vault, builds, metrics), health=health,
-        log_streams=LogStreams(settings, follows, files, history))
-    tasks = [asyncio.create_task(watch.run(recorder.ended, history.recorded)),
-             asyncio.create_task(health.run())]
+        settings=settings,
+        metrics=metrics,
+        builds=builds,
+        logs=logs,
+        follows=follows,
+        dispatch=Dispatch(settings, nomad, vault, builds, metrics),
+        health=health,
+        log_streams=LogStreams(settings, follows, files, history),
+    )
+    tasks = [
+        asyncio.create_task(watch.run(recorder.ended, history.recorded)),
+        asyncio.create_task(health.run()),
+    ]
     for task in tasks:
         task.add_done_callback(partial(_ended, failed))
     try:

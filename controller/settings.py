@@ -46,7 +46,9 @@ def _classes(text: str) -> tuple[BuildClass, ...]:
     for name, one in sorted(given.items()):
         values: dict[str, Any] = {
             key: str(value) if key in ("node_pool", "arch") else int(value)
-            for key, value in one.items() if key in known and value is not None}
+            for key, value in one.items()
+            if key in known and value is not None
+        }
         classes.append(BuildClass(name, **values))
     return tuple(classes)
 
@@ -59,25 +61,35 @@ class Settings:
     port: int = _setting(8080, "Port of the API; 0 takes a free one.")
     metrics_port: int = _setting(9090, "Port of /metrics; 0 takes a free one.")
     log_level: str = _setting("info", "debug, info, warning or error.")
-    namespace: str = _setting("default", "Nomad namespace of the build jobs.",
-                              also=("NOMAD_NAMESPACE",))
+    namespace: str = _setting(
+        "default", "Nomad namespace of the build jobs.", also=("NOMAD_NAMESPACE",)
+    )
     name_prefix: str = _setting("", "Prefix of all job names, as the pack's name_prefix.")
     build_classes: tuple[BuildClass, ...] = _setting(
-        (BuildClass("default"),), "Build classes as JSON, as the pack's build_classes.")
+        (BuildClass("default"),), "Build classes as JSON, as the pack's build_classes."
+    )
     nomad_addr: str = _setting("", "Nomad's HTTP API.", also=("NOMAD_ADDR",))
     nomad_unix_addr: str = _setting(
-        "", "Nomad's task API socket, used when nomad_addr is not set.", also=("NOMAD_UNIX_ADDR",))
-    nomad_token: str = _setting("", "Token for Nomad; in a task, the workload identity.",
-                                also=("NOMAD_TOKEN",), secret=True)
+        "", "Nomad's task API socket, used when nomad_addr is not set.", also=("NOMAD_UNIX_ADDR",)
+    )
+    nomad_token: str = _setting(
+        "", "Token for Nomad; in a task, the workload identity.", also=("NOMAD_TOKEN",), secret=True
+    )
     nomad_token_file: str = _setting("", "File that holds the token, read again when it changes.")
     nomad_timeout: float = _setting(10.0, "Time for one answer of Nomad.")
-    consul_addr: str = _setting("http://127.0.0.1:8500", "Consul's HTTP API.",
-                                also=("CONSUL_HTTP_ADDR",))
+    consul_addr: str = _setting(
+        "http://127.0.0.1:8500", "Consul's HTTP API.", also=("CONSUL_HTTP_ADDR",)
+    )
     consul_token: str = _setting("", "Token for Consul.", also=("CONSUL_HTTP_TOKEN",), secret=True)
-    vault_addr: str = _setting("", "Vault's HTTP API; empty: credential paths are not checked.",
-                               also=("VAULT_ADDR",))
-    vault_token: str = _setting("", "Token for Vault where there is no workload identity.",
-                                also=("VAULT_TOKEN",), secret=True)
+    vault_addr: str = _setting(
+        "", "Vault's HTTP API; empty: credential paths are not checked.", also=("VAULT_ADDR",)
+    )
+    vault_token: str = _setting(
+        "",
+        "Token for Vault where there is no workload identity.",
+        also=("VAULT_TOKEN",),
+        secret=True,
+    )
     vault_kv_mount: str = _setting("secret", "Mount of the KV version 2 engine.")
     vault_auth_mount: str = _setting("jwt-nomad", "Mount of Vault's JWT auth method.")
     vault_role: str = _setting("nbs-controller", "Vault role that the controller logs in with.")
@@ -95,8 +107,10 @@ class Settings:
     def parent_jobs(self) -> dict[str, BuildClass]:
         """The parameterized jobs of the build classes, by Nomad job ID."""
         base = f"{self.name_prefix}image-build"
-        return {base if one.name == "default" else f"{base}-{one.name}": one
-                for one in self.build_classes}
+        return {
+            base if one.name == "default" else f"{base}-{one.name}": one
+            for one in self.build_classes
+        }
 
     def shown(self) -> dict[str, dict[str, Any]]:
         """Every value with its source, secrets masked."""

@@ -9,8 +9,13 @@ from controller.contract.results import failure
 
 Json = Mapping[str, Any]
 # Nomad's event types for a task that it could not bring to run.
-_START_FAILURES = ("Driver Failure", "Setup Failure", "Failed Validation",
-                   "Failed Artifact Download", "Task hook failed")
+_START_FAILURES = (
+    "Driver Failure",
+    "Setup Failure",
+    "Failed Validation",
+    "Failed Artifact Download",
+    "Task hook failed",
+)
 
 
 def exit_code(state: Json) -> int | None:
@@ -38,14 +43,22 @@ def failure_of(task: str, state: Json) -> dict[str, Any] | None:
         return None
     details = ended.get("Details") or {}
     if details.get("oom_killed") == "true" or ended.get("OOMKilled"):
-        return failure(phase, "OutOfMemory", f"task {task} was killed for lack of memory",
-                       exit_code=int(ended["ExitCode"]))
+        return failure(
+            phase,
+            "OutOfMemory",
+            f"task {task} was killed for lack of memory",
+            exit_code=int(ended["ExitCode"]),
+        )
     # Exit code 1 is the runner's own, with a result that says why.
     if int(ended["ExitCode"]) not in (0, 1) and not _last(state, "Killing"):
         signal = details.get("signal")
         how = f"signal {signal}" if signal not in (None, "0", "") else f"code {ended['ExitCode']}"
-        return failure(phase, "InternalError", f"task {task} ended with {how} before it could "
-                       "report", exit_code=int(ended["ExitCode"]))
+        return failure(
+            phase,
+            "InternalError",
+            f"task {task} ended with {how} before it could report",
+            exit_code=int(ended["ExitCode"]),
+        )
     return None
 
 

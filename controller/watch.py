@@ -135,7 +135,8 @@ class Watch:
                 if await ended(child):
                     self._recorded.add(child.job_id)
             except ServiceError as error:
-                log.warning("the end of build %s is not recorded yet: %s", child.job_id,
-                            error.message)
+                log.warning(
+                    "the end of build %s is not recorded yet: %s", child.job_id, error.message
+                )
             except Exception:  # one build that cannot be understood must not stop the others
                 log.exception("the end of build %s cannot be recorded", child.job_id)

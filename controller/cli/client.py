@@ -36,16 +36,24 @@ def find(environ: Mapping[str, str]) -> str:
     service = environ.get("NBS_NAME_PREFIX", "") + _SERVICE
     token = environ.get("CONSUL_HTTP_TOKEN")
     try:
-        answer = httpx.get(f"{consul}/v1/health/service/{service}", params={"passing": "true"},
-                           headers={"X-Consul-Token": token} if token else {}, timeout=5.0,
-                           trust_env=False)
+        answer = httpx.get(
+            f"{consul}/v1/health/service/{service}",
+            params={"passing": "true"},
+            headers={"X-Consul-Token": token} if token else {},
+            timeout=5.0,
+            trust_env=False,
+        )
         entries = answer.raise_for_status().json()
     except (httpx.HTTPError, ValueError) as error:
-        raise CommandError(f"NBS_ADDR is not set, and Consul at {consul} does not answer: {error}",
-                           exit_codes.UNAVAILABLE) from error
+        raise CommandError(
+            f"NBS_ADDR is not set, and Consul at {consul} does not answer: {error}",
+            exit_codes.UNAVAILABLE,
+        ) from error
     if not entries:
-        raise CommandError(f"NBS_ADDR is not set, and Consul at {consul} knows no healthy service "
-                           f"{service}", exit_codes.UNAVAILABLE)
+        raise CommandError(
+            f"NBS_ADDR is not set, and Consul at {consul} knows no healthy service {service}",
+            exit_codes.UNAVAILABLE,
+        )
     host = entries[0]["Service"]["Address"] or entries[0]["Node"]["Address"]
     return f"http://{host}:{entries[0]['Service']['Port']}"
 
@@ -82,15 +90,21 @@ class Client:
             else:
                 failed += 1
                 if failed == _TRIES:
-                    raise CommandError("the stream ends again and again before the build does",
-                                       exit_codes.UNAVAILABLE)
+                    raise CommandError(
+                        "the stream ends again and again before the build does",
+                        exit_codes.UNAVAILABLE,
+                    )
             _pause(failed)
 
     def _events(self, job_id: str, after: str) -> Iterator[tuple[dict[str, Any], str]]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
-        with self._http.stream("GET", "/json/streamLogs", params={"job_id": job_id},
-                               headers=headers, timeout=httpx.Timeout(10.0, read=_SILENCE),
-                               ) as response:
+        with self._http.stream(
+            "GET",
+            "/json/streamLogs",
+            params={"job_id": job_id},
+            headers=headers,
+            timeout=httpx.Timeout(10.0, read=_SILENCE),
+        ) as response:
             if response.status_code != 200:
                 response.read()
                 _checked(response)
@@ -105,8 +119,9 @@ class Client:
                     yield event, cursor
 
     def _down(self, error: httpx.HTTPError) -> CommandError:
-        return CommandError(f"the controller at {self.address} does not answer: {error}",
-                            exit_codes.UNAVAILABLE)
+        return CommandError(
+            f"the controller at {self.address} does not answer: {error}", exit_codes.UNAVAILABLE
+        )
 
 
 def _checked(response: httpx.Response) -> dict[str, Any]:
@@ -126,8 +141,9 @@ def _error(body: dict[str, Any]) -> CommandError:
     elif body.get("details"):
         lines.append(f"  {body['details']}")
     code = {404: exit_codes.UNKNOWN, 502: exit_codes.UNAVAILABLE, 503: exit_codes.UNAVAILABLE}
-    return CommandError("\n".join(lines), code.get(int(body.get("code") or 0), exit_codes.INVALID),
-                        body)
+    return CommandError(
+        "\n".join(lines), code.get(int(body.get("code") or 0), exit_codes.INVALID), body
+    )
 
 
 def _pause(failed: int) -> None:

@@ -58,8 +58,9 @@ def logs(client: Client, given: argparse.Namespace) -> int:
     """Print a build's log."""
     if given.follow:
         return _follow(client, given.job_id, as_json=given.json, phase=given.phase)
-    answer = client.post("getLogs", {"job_id": given.job_id, "phase": given.phase,
-                                     "tail": given.tail})
+    answer = client.post(
+        "getLogs", {"job_id": given.job_id, "phase": given.phase, "tail": given.tail}
+    )
     if given.json:
         print(json.dumps(answer))
         return exit_codes.OK
@@ -91,10 +92,12 @@ def _follow(client: Client, job_id: str, *, as_json: bool, phase: str | None = N
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="nbs", description="Build images from Git on Nomad.",
+        prog="nbs",
+        description="Build images from Git on Nomad.",
         epilog="Also: `nbs serve` runs the controller, `nbs task PHASE` a phase inside a task. "
         "Exit codes: 0 well, 1 the build failed, 2 the request is wrong, 3 the service cannot be "
-        "reached, 4 no such build.")
+        "reached, 4 no such build.",
+    )
     parser.add_argument("--version", action="version", version=__version__)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--addr", help="the controller's address (default: NBS_ADDR, then Consul)")
@@ -102,8 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command) -> argparse.ArgumentParser:
-        one = commands.add_parser(name, parents=[common], help=command.__doc__,
-                                  description=command.__doc__)
+        one = commands.add_parser(
+            name, parents=[common], help=command.__doc__, description=command.__doc__
+        )
         one.set_defaults(command=command)
         return one
 

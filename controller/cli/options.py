@@ -14,21 +14,32 @@ from controller.cli.client import CommandError
 from controller.contract import request
 
 _TEST = ("commands", "entry_point", "env", "network", "timeout")
-_ONE = {"image_tags": "image-tag", "labels": "label", "build_args": "build-arg",
-        "platforms": "platform", "test.commands": "test-command", "test.env": "test-env"}
+_ONE = {
+    "image_tags": "image-tag",
+    "labels": "label",
+    "build_args": "build-arg",
+    "platforms": "platform",
+    "test.commands": "test-command",
+    "test.env": "test-env",
+}
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the options; what is given more than once makes a list or a map."""
     properties = request.schema()["properties"]
-    fields = {name: part for name, part in properties.items()
-              if name not in ("test", "resource_limits")}
+    fields = {
+        name: part for name, part in properties.items() if name not in ("test", "resource_limits")
+    }
     fields |= {f"test.{name}": properties["test"]["properties"][name] for name in _TEST}
-    fields |= {f"resource_limits.{name}": part for name, part in
-               properties["resource_limits"]["properties"].items() if part["type"] != "object"}
+    fields |= {
+        f"resource_limits.{name}": part
+        for name, part in properties["resource_limits"]["properties"].items()
+        if part["type"] != "object"
+    }
     for name, part in fields.items():
-        option = "--" + _ONE.get(name, name.replace("resource_limits.", "").replace(".", "-")
-                                 .replace("_", "-"))
+        option = "--" + _ONE.get(
+            name, name.replace("resource_limits.", "").replace(".", "-").replace("_", "-")
+        )
         about = str(part.get("description", "")).replace("%", "%%")
         kind = part["type"]
         if kind == "boolean":
@@ -36,11 +47,17 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         elif kind == "array":
             parser.add_argument(option, dest=name, action="append", help=about, metavar="VALUE")
         elif kind == "object":
-            parser.add_argument(option, dest=name, action="append", help=about,
-                                metavar="NAME=VALUE", type=_pair)
+            parser.add_argument(
+                option, dest=name, action="append", help=about, metavar="NAME=VALUE", type=_pair
+            )
         else:
-            parser.add_argument(option, dest=name, help=about, metavar="VALUE",
-                                type=int if kind == "integer" else str)
+            parser.add_argument(
+                option,
+                dest=name,
+                help=about,
+                metavar="VALUE",
+                type=int if kind == "integer" else str,
+            )
 
 
 def document(options: argparse.Namespace) -> dict[str, Any]:
@@ -80,8 +97,13 @@ def local_problems(given: Mapping[str, Any]) -> None:
     try:
         request.normalise(json.loads(json.dumps(given)))
     except request.RequestError as error:
-        body = {"error": f"the request has {len(error.problems)} problem(s)", "code": 422,
-                "problems": [{"field": one.field, "problem": one.problem, "fix": one.fix}
-                             for one in error.problems]}
+        body = {
+            "error": f"the request has {len(error.problems)} problem(s)",
+            "code": 422,
+            "problems": [
+                {"field": one.field, "problem": one.problem, "fix": one.fix}
+                for one in error.problems
+            ],
+        }
         lines = "".join(f"\n  {one.field}: {one.problem}\n    {one.fix}" for one in error.problems)
         raise CommandError(str(body["error"]) + lines, exit_codes.INVALID, body) from error

@@ -5,8 +5,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-_COLOURS = {"build": "36", "test": "35", "publish": "34", "SUCCEEDED": "32", "FAILED": "31",
-            "CANCELLED": "33", "missed": "33"}
+_COLOURS = {
+    "build": "36",
+    "test": "35",
+    "publish": "34",
+    "SUCCEEDED": "32",
+    "FAILED": "31",
+    "CANCELLED": "33",
+    "missed": "33",
+}
 
 
 def _paint(text: str, what: str) -> str:
@@ -26,8 +33,11 @@ def event(event: dict[str, Any]) -> str:
     if kind == "log":
         return line(event["phase"], event["message"])
     if kind == "phase":
-        return "" if event.get("phase_status") == "running" else _paint(
-            f"------- {event['message']}", event["phase"])
+        return (
+            ""
+            if event.get("phase_status") == "running"
+            else _paint(f"------- {event['message']}", event["phase"])
+        )
     if kind == "missed":
         return _paint(f"------- {event['message']}", "missed")
     if kind == "end":

@@ -20,8 +20,11 @@ class ConsulClient:
     def __init__(self, address: str, token: str = "", timeout: float = 5.0) -> None:
         self.address = address if "://" in address else f"http://{address}"
         self._http = httpx.AsyncClient(
-            base_url=self.address, timeout=timeout, trust_env=False,
-            headers={"X-Consul-Token": token} if token else {})
+            base_url=self.address,
+            timeout=timeout,
+            trust_env=False,
+            headers={"X-Consul-Token": token} if token else {},
+        )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -40,8 +43,11 @@ class ConsulClient:
         """Every value below a prefix, by the rest of its key."""
         response = await self._request("GET", f"/kv/{quote(prefix)}", params={"recurse": ""})
         found = [] if response.status_code == 404 else response.json()
-        return {item["Key"].removeprefix(prefix): base64.b64decode(item["Value"] or b"")
-                for item in found if item["Key"] != prefix}
+        return {
+            item["Key"].removeprefix(prefix): base64.b64decode(item["Value"] or b"")
+            for item in found
+            if item["Key"] != prefix
+        }
 
     async def keys(self, prefix: str) -> list[str]:
         """Every key below a prefix."""
@@ -50,33 +56,44 @@ class ConsulClient:
 
     async def create(self, key: str, value: bytes) -> bool:
         """Store a value where there is none yet; False where there is one."""
-        response = await self._request("PUT", f"/kv/{quote(key)}", params={"cas": "0"},
-                                       content=value)
+        response = await self._request(
+            "PUT", f"/kv/{quote(key)}", params={"cas": "0"}, content=value
+        )
         return bool(response.json())
 
     async def service_address(self, name: str) -> str | None:
         """`HOST:PORT` of a healthy instance of a service, or None."""
-        response = await self._request("GET", f"/health/service/{quote(name)}",
-                                       params={"passing": "true"})
+        response = await self._request(
+            "GET", f"/health/service/{quote(name)}", params={"passing": "true"}
+        )
         for entry in response.json():
             service = entry["Service"]
             return f"{service['Address'] or entry['Node']['Address']}:{service['Port']}"
         return None
 
     async def _request(
-        self, method: str, path: str, *, params: Mapping[str, Any] | None = None,
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
         content: bytes | None = None,
     ) -> httpx.Response:
         try:
-            response = await self._http.request(method, f"/v1{path}", params=params,
-                                                content=content)
+            response = await self._http.request(
+                method, f"/v1{path}", params=params, content=content
+            )
         except httpx.HTTPError as error:
             raise UnavailableError(
-                "consul", f"{type(error).__name__} at {self.address}: {error}") from error
+                "consul", f"{type(error).__name__} at {self.address}: {error}"
+            ) from error
         if response.status_code in (401, 403):
-            raise RefusedError(f"consul refuses this service: {response.text.strip()[:300]}",
-                               "give its token the rights on nomad-build-service/ in KV")
+            raise RefusedError(
+                f"consul refuses this service: {response.text.strip()[:300]}",
+                "give its token the rights on nomad-build-service/ in KV",
+            )
         if response.status_code >= 400 and response.status_code != 404:
             raise UnavailableError(
-                "consul", f"answered {response.status_code}: {response.text.strip()[:300]}")
+                "consul", f"answered {response.status_code}: {response.text.strip()[:300]}"
+            )
         return response

@@ -42,8 +42,10 @@ class NomadClient:
             base_url="http://nomad" if socket else self.address,
             transport=httpx.AsyncHTTPTransport(
                 uds=socket.removeprefix("unix:").removeprefix("//") or None,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20)),
-            timeout=httpx.Timeout(settings.nomad_timeout, pool=None), trust_env=False,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            ),
+            timeout=httpx.Timeout(settings.nomad_timeout, pool=None),
+            trust_env=False,
         )
 
     async def close(self) -> None:
@@ -60,7 +62,8 @@ class NomadClient:
         """Any request below /v1; the same errors as `get`."""
         try:
             response = await self._http.request(
-                method, f"/v1{path}", json=json, params=self._query(query), headers=self._headers())
+                method, f"/v1{path}", json=json, params=self._query(query), headers=self._headers()
+            )
         except httpx.HTTPError as error:
             raise self._down(error) from error
         if response.status_code >= 400:
@@ -74,7 +77,10 @@ class NomadClient:
         """The chunks of a long answer. `read_timeout` (seconds) is the longest silence."""
         try:
             async with self._http.stream(
-                "GET", f"/v1{path}", params=self._query(query), headers=self._headers(),
+                "GET",
+                f"/v1{path}",
+                params=self._query(query),
+                headers=self._headers(),
                 timeout=httpx.Timeout(10.0, read=read_timeout, pool=None),
             ) as response:
                 if response.status_code >= 400:
@@ -98,20 +104,18 @@ class NomadClient:
         found: dict[str, Any] = await self.get(f"/job/{_part(job_id)}", namespace=namespace)
         return found
 
-    async def allocations(
-        self, job_id: str, namespace: str | None = None
-    ) -> list[dict[str, Any]]:
+    async def allocations(self, job_id: str, namespace: str | None = None) -> list[dict[str, Any]]:
         """Stubs of a job's allocations, with task states."""
         found: list[dict[str, Any]] = await self.get(
-            f"/job/{_part(job_id)}/allocations", namespace=namespace)
+            f"/job/{_part(job_id)}/allocations", namespace=namespace
+        )
         return found
 
-    async def evaluations(
-        self, job_id: str, namespace: str | None = None
-    ) -> list[dict[str, Any]]:
+    async def evaluations(self, job_id: str, namespace: str | None = None) -> list[dict[str, Any]]:
         """A job's evaluations."""
         found: list[dict[str, Any]] = await self.get(
-            f"/job/{_part(job_id)}/evaluations", namespace=namespace)
+            f"/job/{_part(job_id)}/evaluations", namespace=namespace
+        )
         return found
 
     async def dispatch(
@@ -122,13 +126,21 @@ class NomadClient:
         Nomad may answer with a child that does not exist, where two calls with one token raced: so
         with a token the child is looked up, and the call repeated. Raises ParentMissingError.
         """
-        body = {"Payload": base64.b64encode(payload).decode(), "Priority": priority or 0,
-                "Meta": {"pack.deployment_name": ""}}
+        body = {
+            "Payload": base64.b64encode(payload).decode(),
+            "Priority": priority or 0,
+            "Meta": {"pack.deployment_name": ""},
+        }
         for _ in range(_DISPATCH_TRIES):
             try:
-                answer = (await self.request(
-                    "POST", f"/job/{_part(parent)}/dispatch", json=body, idempotency_token=token,
-                )).json()
+                answer = (
+                    await self.request(
+                        "POST",
+                        f"/job/{_part(parent)}/dispatch",
+                        json=body,
+                        idempotency_token=token,
+                    )
+                ).json()
             except ServiceError as error:
                 if "parameterized job not found" in error.message or "is stopped" in error.message:
                     raise ParentMissingError(parent, self.namespace) from error
@@ -149,7 +161,8 @@ class NomadClient:
 
     def _query(self, query: Mapping[str, Any]) -> dict[str, Any]:
         return {"namespace": self.namespace} | {
-            name: value for name, value in query.items() if value is not None}
+            name: value for name, value in query.items() if value is not None
+        }
 
     def _headers(self) -> dict[str, str]:
         token = self._token
@@ -165,8 +178,10 @@ class NomadClient:
         if status == 404:
             return NotFoundError(f"nomad: {text}")
         if status in (401, 403):
-            return RefusedError(f"nomad refuses this service: {text}",
-                                "attach the ACL policy of the controller to its job")
+            return RefusedError(
+                f"nomad refuses this service: {text}",
+                "attach the ACL policy of the controller to its job",
+            )
         return UnavailableError("nomad", f"answered {status}: {text}")
 
 

@@ -43,9 +43,7 @@ class NomadFiles:
             return None
         return None if found["IsDir"] else int(found["Size"])
 
-    async def read(
-        self, alloc_id: str, path: str, *, offset: int = 0, limit: int
-    ) -> bytes | None:
+    async def read(self, alloc_id: str, path: str, *, offset: int = 0, limit: int) -> bytes | None:
         """Up to `limit` bytes from `offset` on, or None where there is no such file (any more)."""
         data = bytearray()
         try:
@@ -76,8 +74,12 @@ class NomadFiles:
         self, alloc_id: str, path: str, offset: int, *, follow: bool
     ) -> AsyncGenerator[bytes, None]:
         async with self._nomad.stream(
-            f"/client/fs/stream/{alloc_id}", read_timeout=_SILENCE, path=path, offset=offset,
-            origin="start", follow="true" if follow else "false",
+            f"/client/fs/stream/{alloc_id}",
+            read_timeout=_SILENCE,
+            path=path,
+            offset=offset,
+            origin="start",
+            follow="true" if follow else "false",
         ) as chunks:
             async for frame in _frames(chunks):
                 yield base64.b64decode(frame["Data"]) if frame.get("Data") else b""

@@ -11,8 +11,21 @@ _TIMESPAN = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?\
 _AMOUNT = re.compile(r"([0-9]{1,9})\s?([A-Za-z]*)\Z")
 _UNITS = {
     "megahertz": {"": 1, "mhz": 1, "ghz": 1000},
-    "megabytes": {"": 1, "m": 1, "mb": 1, "mi": 1, "mib": 1, "g": 1024, "gb": 1024, "gi": 1024,
-                  "gib": 1024, "t": 1 << 20, "tb": 1 << 20, "ti": 1 << 20, "tib": 1 << 20},
+    "megabytes": {
+        "": 1,
+        "m": 1,
+        "mb": 1,
+        "mi": 1,
+        "mib": 1,
+        "g": 1024,
+        "gb": 1024,
+        "gi": 1024,
+        "gib": 1024,
+        "t": 1 << 20,
+        "tb": 1 << 20,
+        "ti": 1 << 20,
+        "tib": 1 << 20,
+    },
 }
 _LONGEST = 7 * 24 * 3600  # seconds
 
@@ -49,8 +62,11 @@ def megabytes(value: Any) -> int:
 def _amount(value: Any, unit: str, fix: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         amount = value
-    elif isinstance(value, str) and (match := _AMOUNT.match(value)) \
-            and match[2].lower() in _UNITS[unit]:
+    elif (
+        isinstance(value, str)
+        and (match := _AMOUNT.match(value))
+        and match[2].lower() in _UNITS[unit]
+    ):
         amount = int(match[1]) * _UNITS[unit][match[2].lower()]
     else:
         raise FieldError(f"is not an amount in {unit}", fix)

@@ -24,6 +24,7 @@ def text_of(value: Any) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise FieldError("holds half of a surrogate pair, which is no character",
-                         "write valid Unicode") from None
+        raise FieldError(
+            "holds half of a surrogate pair, which is no character", "write valid Unicode"
+        ) from None
     return value

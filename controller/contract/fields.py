@@ -62,8 +62,9 @@ def command(value: Any) -> str | list[str]:
             raise FieldError("names no program", 'write the program first: ["pytest", "-q"]')
         return words
     if not isinstance(value, str):
-        raise FieldError("is neither a string nor a list of strings",
-                         'write "pytest -q" or ["pytest", "-q"]')
+        raise FieldError(
+            "is neither a string nor a list of strings", 'write "pytest -q" or ["pytest", "-q"]'
+        )
     if not value.strip():
         raise FieldError("is empty", "write a command, or leave the entry out")
     return text(value)
@@ -114,8 +115,9 @@ def label_key(value: Any) -> str:
     """The key of an image label."""
     key = text_of(value)
     if not _LABEL_KEY.match(key):
-        raise FieldError("is not a label's key",
-                         "use letters, digits and . _ / - such as com.example.team")
+        raise FieldError(
+            "is not a label's key", "use letters, digits and . _ / - such as com.example.team"
+        )
     return key
 
 
@@ -126,8 +128,9 @@ def label_value(value: Any) -> str:
     """
     text = line(value)
     if found := _NOT_IN_LABEL.search(text):
-        raise FieldError(f"holds {found[0]}, which a LABEL instruction would interpret",
-                         'leave out $ " \\ and `')
+        raise FieldError(
+            f"holds {found[0]}, which a LABEL instruction would interpret", 'leave out $ " \\ and `'
+        )
     return text
 
 
@@ -136,8 +139,10 @@ def vault_path(value: Any) -> str:
     path = text_of(value)
     parts = path.split("/")
     if len(parts) < 2 or not all(_VAULT_PART.match(part) and part.strip(".") for part in parts):
-        raise FieldError("is not a Vault path",
-                         "write MOUNT/PATH, such as secret/nomad-build-service/git/my-team")
+        raise FieldError(
+            "is not a Vault path",
+            "write MOUNT/PATH, such as secret/nomad-build-service/git/my-team",
+        )
     return path
 
 

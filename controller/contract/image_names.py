@@ -36,8 +36,10 @@ def registry_url(value: Any) -> str:
     if not match:
         problem = "is not a registry or a repository"
         if "@" in name or re.search(r":[^/]*\Z", name.partition("/")[2]):
-            raise FieldError(f"{problem}: it carries a tag, a digest or a user",
-                             "leave it out; tags go into image_tags")
+            raise FieldError(
+                f"{problem}: it carries a tag, a digest or a user",
+                "leave it out; tags go into image_tags",
+            )
         if match := _REPOSITORY.match(name.lower()):
             raise FieldError(f"{problem}: it has capital letters", _FIX)
         raise FieldError(problem, _FIX)
@@ -53,9 +55,11 @@ def path(value: Any) -> str:
     """An image's name below the registry: `app` or `team/app`."""
     name = text_of(value)
     if not _NAME.match(name):
-        raise FieldError("is not an image's name",
-                         "use small letters, digits and . _ - between them, such as team/app; "
-                         "tags go into image_tags")
+        raise FieldError(
+            "is not an image's name",
+            "use small letters, digits and . _ - between them, such as team/app; "
+            "tags go into image_tags",
+        )
     return name
 
 
@@ -63,8 +67,9 @@ def tag(value: Any) -> str:
     """A tag: up to 128 letters, digits and `_ . -`, the first not `.` or `-`."""
     name = text_of(value)
     if not _TAG.match(name):
-        raise FieldError("is not a tag",
-                         "use up to 128 letters, digits and _ . - and begin with no . or -")
+        raise FieldError(
+            "is not a tag", "use up to 128 letters, digits and _ . - and begin with no . or -"
+        )
     return name
 
 

@@ -16,8 +16,20 @@ from controller.contract.fields import FORMATS
 
 _NOTES = {"$schema", "$id", "title", "description", "examples", "default"}
 _KEYWORDS = _NOTES | {
-    "type", "properties", "required", "additionalProperties", "propertyNames", "maxProperties",
-    "items", "minItems", "maxItems", "enum", "minLength", "maxLength", "minimum", "maximum",
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "propertyNames",
+    "maxProperties",
+    "items",
+    "minItems",
+    "maxItems",
+    "enum",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
     "format",
 }
 _TYPES: dict[str, Callable[[Any], bool]] = {
@@ -75,8 +87,10 @@ class _Check:
         if isinstance(value, dict):
             value = self._object(schema, value, path)
         elif isinstance(value, list) and "items" in schema:
-            value = [self.value(schema["items"], item, f"{path}[{number}]")
-                     for number, item in enumerate(value)]
+            value = [
+                self.value(schema["items"], item, f"{path}[{number}]")
+                for number, item in enumerate(value)
+            ]
         if "format" in schema:
             return self._format(schema, value, path)
         return value
@@ -123,8 +137,9 @@ class _Check:
             measured, unit, names = len(value), "entries", ("", "maxProperties")
         least, most = schema.get(names[0]), schema.get(names[1])
         if least is not None and measured < least:
-            self._add(path, f"is {measured} {unit}".strip(),
-                      f"give at least {least} {unit}".strip())
+            self._add(
+                path, f"is {measured} {unit}".strip(), f"give at least {least} {unit}".strip()
+            )
             return False
         if most is not None and measured > most:
             self._add(path, f"is {measured} {unit}".strip(), f"give at most {most} {unit}".strip())
@@ -154,8 +169,10 @@ def _either(names: list[Any]) -> str:
 
 
 def _kind(value: Any) -> str:
-    return next((name for name, fits in _TYPES.items() if fits(value)),
-                "null" if value is None else "number")
+    return next(
+        (name for name, fits in _TYPES.items() if fits(value)),
+        "null" if value is None else "number",
+    )
 
 
 def _example(schema: Mapping[str, Any]) -> str:

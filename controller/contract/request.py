@@ -31,8 +31,11 @@ _SCHEMA_FILE = Path(__file__).with_name("job_config.schema.json")
 
 _WEBHOOK = "follow the build with streamLogs or ask getStatus"
 HINTS = {
-    "webhook_url": _WEBHOOK, "webhook_secret": _WEBHOOK, "webhook_on_success": _WEBHOOK,
-    "webhook_on_failure": _WEBHOOK, "webhook_headers": _WEBHOOK,
+    "webhook_url": _WEBHOOK,
+    "webhook_secret": _WEBHOOK,
+    "webhook_on_success": _WEBHOOK,
+    "webhook_on_failure": _WEBHOOK,
+    "webhook_headers": _WEBHOOK,
     "build_secrets": "give private dependencies with the base image for now",
     "cache": "use clear_cache to build without the layer cache",
     "deploy_dir": "it was an option of the old command line; leave it out",
@@ -60,8 +63,10 @@ class PayloadTooLargeError(ValueError):
     """A request that Nomad would not carry, even compressed. `size` is in bytes."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"the request has {size} bytes after compression; Nomad's dispatch "
-                         f"carries at most {MAX_PAYLOAD}")
+        super().__init__(
+            f"the request has {size} bytes after compression; Nomad's dispatch "
+            f"carries at most {MAX_PAYLOAD}"
+        )
         self.size = size
 
 
@@ -87,8 +92,11 @@ def decode(payload: bytes) -> Any:
         except zlib.error as error:
             raise _one("payload", f"is damaged: {error}", "compress it with gzip") from error
         if not unpack.eof:
-            raise _one("payload", f"is cut short, or larger than {MAX_DOCUMENT} bytes",
-                       "send the whole of a smaller document")
+            raise _one(
+                "payload",
+                f"is cut short, or larger than {MAX_DOCUMENT} bytes",
+                "send the whole of a smaller document",
+            )
     try:
         return json.loads(payload, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -97,8 +105,9 @@ def decode(payload: bytes) -> Any:
 
 def encode(document: Mapping[str, Any]) -> bytes:
     """The payload that carries a normal document. Raises PayloadTooLargeError."""
-    sent = {name: value for name, value in document.items()
-            if name != "image" and value is not None}
+    sent = {
+        name: value for name, value in document.items() if name != "image" and value is not None
+    }
     payload = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
     if len(payload) > _PLAIN_UP_TO:
         import gzip  # only here: the runner never compresses, and starts faster without
@@ -113,8 +122,11 @@ def normalise(given: Any) -> dict[str, Any]:
     """The normal document. Raises RequestError with every problem at once."""
     document, problems = validate(schema(), fold(given), HINTS)
     wrong = {problem.field for problem in problems}
-    if isinstance(document, dict) and "registry_url" in document \
-            and not wrong & {"registry_url", "image_name"}:
+    if (
+        isinstance(document, dict)
+        and "registry_url" in document
+        and not wrong & {"registry_url", "image_name"}
+    ):
         problems += image_problems(document)
     if problems:
         raise RequestError(problems)
@@ -156,8 +168,11 @@ def fold(given: Any) -> dict[str, Any]:
         holder = document.get(path[0]) if len(path) == 2 else document
         if isinstance(holder, dict) and isinstance(holder.get(path[-1]), str):
             holder[path[-1]] = _as_list(holder[path[-1]])
-    problems = [problem for name in ("commands", "timeout")
-                for problem in _move_to_test(document, f"test_{name}", name)]
+    problems = [
+        problem
+        for name in ("commands", "timeout")
+        for problem in _move_to_test(document, f"test_{name}", name)
+    ]
     if problems:
         raise RequestError(problems)
     return document
@@ -175,9 +190,13 @@ def _move_to_test(document: dict[str, Any], old: str, new: str) -> list[Problem]
 
 def _without_nulls(value: dict[str, Any], depth: int = 2) -> dict[str, Any]:
     """Null means absent for our fields; within a caller's own names (test.env) it is an error."""
-    return {name: _without_nulls(part, depth - 1)
-            if depth and name in _NESTED and isinstance(part, dict) else part
-            for name, part in value.items() if part is not None}
+    return {
+        name: _without_nulls(part, depth - 1)
+        if depth and name in _NESTED and isinstance(part, dict)
+        else part
+        for name, part in value.items()
+        if part is not None
+    }
 
 
 def _as_list(text: str) -> list[Any]:

@@ -22,8 +22,10 @@ async def json_object(request: Request, most: int) -> dict[str, Any]:
         async for chunk in request.stream():
             body += chunk
             if len(body) > most:
-                raise RequestTooLargeError(f"the body is larger than {most} bytes",
-                                           "large files belong into the repository")
+                raise RequestTooLargeError(
+                    f"the body is larger than {most} bytes",
+                    "large files belong into the repository",
+                )
     except ClientDisconnect as error:
         raise MalformedRequestError("the body ended early") from error
     try:
@@ -32,8 +34,9 @@ async def json_object(request: Request, most: int) -> dict[str, Any]:
         problem = error.problems[0]
         raise MalformedRequestError(f"the body {problem.problem}", problem.fix) from error
     if not isinstance(document, dict):
-        raise MalformedRequestError("the body is not a JSON object",
-                                    'send an object, such as {"job_id": "…"}')
+        raise MalformedRequestError(
+            "the body is not a JSON object", 'send an object, such as {"job_id": "…"}'
+        )
     return document
 
 
@@ -41,8 +44,9 @@ def job_id(document: dict[str, Any]) -> str:
     """The field job_id. Raises InvalidFieldsError."""
     value = document.get("job_id")
     if not isinstance(value, str) or not value:
-        raise InvalidFieldsError([Problem("job_id", "is missing", "give the id that submitJob "
-                                          "returned")])
+        raise InvalidFieldsError(
+            [Problem("job_id", "is missing", "give the id that submitJob returned")]
+        )
     return value
 
 
@@ -52,8 +56,15 @@ def phase(document: dict[str, Any]) -> str | None:
     if value in (None, ""):
         return None
     if value not in PHASES:
-        raise InvalidFieldsError([Problem("phase", f"{value!r} is not a phase",
-                                          f"one of {', '.join(PHASES)}, or leave it out")])
+        raise InvalidFieldsError(
+            [
+                Problem(
+                    "phase",
+                    f"{value!r} is not a phase",
+                    f"one of {', '.join(PHASES)}, or leave it out",
+                )
+            ]
+        )
     return str(value)
 
 
@@ -63,8 +74,15 @@ def tail(document: dict[str, Any]) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
-        raise InvalidFieldsError([Problem("tail", "is not a number of lines",
-                                          "give an integer of at least 1, or leave it out")])
+        raise InvalidFieldsError(
+            [
+                Problem(
+                    "tail",
+                    "is not a number of lines",
+                    "give an integer of at least 1, or leave it out",
+                )
+            ]
+        )
     return value
 
 

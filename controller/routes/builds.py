@@ -34,8 +34,11 @@ async def get_logs(request: Request) -> JSONResponse:
     document = await body.json_object(request, service.settings.max_body)
     after = body.text(document, "after")
     answer = await service.logs.answer(
-        body.job_id(document), phase=body.phase(document), tail=body.tail(document),
-        after=cursor.parse(after) if after else None)
+        body.job_id(document),
+        phase=body.phase(document),
+        tail=body.tail(document),
+        after=cursor.parse(after) if after else None,
+    )
     return JSONResponse(answer)
 
 
@@ -48,7 +51,14 @@ async def kill_job(request: Request) -> JSONResponse:
     return JSONResponse({"job_id": job_id, "success": success, "message": message})
 
 
-_ENDPOINTS = {"submitJob": submit_job, "getStatus": get_status, "getLogs": get_logs,
-              "killJob": kill_job}
-routes = [Route(f"/{base}/{name}", endpoint, methods=["POST"])
-          for base in ("mcp", "json") for name, endpoint in _ENDPOINTS.items()]
+_ENDPOINTS = {
+    "submitJob": submit_job,
+    "getStatus": get_status,
+    "getLogs": get_logs,
+    "killJob": kill_job,
+}
+routes = [
+    Route(f"/{base}/{name}", endpoint, methods=["POST"])
+    for base in ("mcp", "json")
+    for name, endpoint in _ENDPOINTS.items()
+]

@@ -17,8 +17,12 @@ async def health(request: Request) -> JSONResponse:
     problems = await service.health.check()
     services = {name: "unhealthy" if problem else "healthy" for name, problem in problems.items()}
     told = {name: problem for name, problem in problems.items() if problem}
-    body = {"status": "unhealthy" if told else "healthy", "services": services,
-            "problems": told, "timestamp": utc_now()}
+    body = {
+        "status": "unhealthy" if told else "healthy",
+        "services": services,
+        "problems": told,
+        "timestamp": utc_now(),
+    }
     return JSONResponse(body, 503 if told else 200)
 
 
@@ -26,8 +30,13 @@ async def ready(request: Request) -> JSONResponse:
     """200 while builds can be started: Nomad answers and has a leader."""
     service: Service = request.app.state.service
     problem = await service.health.check_nomad()
-    body = {"status": "unavailable" if problem else "ready", "timestamp": utc_now(),
-            "version": __version__, "problem": problem, "settings": service.settings.shown()}
+    body = {
+        "status": "unavailable" if problem else "ready",
+        "timestamp": utc_now(),
+        "version": __version__,
+        "problem": problem,
+        "settings": service.settings.shown(),
+    }
     return JSONResponse(body, 503 if problem else 200)
 
 

@@ -17,11 +17,16 @@ log = logging.getLogger(__name__)
 
 def body_of(error: ServiceError) -> dict[str, Any]:
     """The envelope: `error` and `details` are for people, `name` and `problems` for programs."""
-    body: dict[str, Any] = {"error": error.message, "code": error.status,
-                            "details": error.details, "name": error.name}
+    body: dict[str, Any] = {
+        "error": error.message,
+        "code": error.status,
+        "details": error.details,
+        "name": error.name,
+    }
     if error.problems:
         body["problems"] = [
-            {"field": one.field, "problem": one.problem, "fix": one.fix} for one in error.problems]
+            {"field": one.field, "problem": one.problem, "fix": one.fix} for one in error.problems
+        ]
     return body
 
 
@@ -45,16 +50,29 @@ async def http_error(request: Request, error: Exception) -> Response:
     name = http.HTTPStatus(error.status_code).phrase
     details = {404: "see the README for the paths", 405: "see the header Allow"}
     return JSONResponse(
-        {"error": f"{name}: {request.method} {request.url.path}", "code": error.status_code,
-         "details": details.get(error.status_code, ""), "name": name.lower().replace(" ", "_")},
-        error.status_code, error.headers)
+        {
+            "error": f"{name}: {request.method} {request.url.path}",
+            "code": error.status_code,
+            "details": details.get(error.status_code, ""),
+            "name": name.lower().replace(" ", "_"),
+        },
+        error.status_code,
+        error.headers,
+    )
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
     """A bug: logged in full, told in one line."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"error": "internal error", "code": 500, "name": "internal_error",
-                         "details": "the controller's log has the reason"}, 500)
+    return JSONResponse(
+        {
+            "error": "internal error",
+            "code": 500,
+            "name": "internal_error",
+            "details": "the controller's log has the reason",
+        },
+        500,
+    )
 
 
 handlers = {ServiceError: service_error, HTTPException: http_error, Exception: unexpected}

@@ -28,9 +28,7 @@ _RETRY = 1000  # milliseconds after which an EventSource comes again
 Events = AsyncIterator[StreamEvent]
 
 
-async def _begin(
-    service: Service, query: Mapping[str, str], after: str | None
-) -> Events:
+async def _begin(service: Service, query: Mapping[str, str], after: str | None) -> Events:
     """The events, after the first one is known: so an unknown build is an error, not a stream."""
     job_id = query.get("job_id")
     if not job_id:
@@ -49,7 +47,8 @@ async def _begin(
 
 
 async def _deliver(
-    events: Events, send: Callable[[StreamEvent], Awaitable[None]],
+    events: Events,
+    send: Callable[[StreamEvent], Awaitable[None]],
     gone: Callable[[], Awaitable[None]],
 ) -> StreamEvent | None:
     """Send events until they end or the client leaves; the last event that was sent."""
@@ -90,8 +89,7 @@ async def _framed(events: Events) -> AsyncIterator[ServerSentEvent]:
                 if event.kind == "keepalive":
                     yield ServerSentEvent(comment="still here", sep="\n")
                 else:
-                    yield ServerSentEvent(
-                        _json(event), event=event.kind, id=event.cursor, sep="\n")
+                    yield ServerSentEvent(_json(event), event=event.kind, id=event.cursor, sep="\n")
     except ServiceError as error:
         yield JSONServerSentEvent(body_of(error), event="error", sep="\n")
 
@@ -111,8 +109,9 @@ async def stream_sse(request: Request) -> EventSourceResponse:
 async def stream_websocket(socket: WebSocket) -> None:
     """GET streamLogs with upgrade; `?after=` resumes. Each message is one event as JSON."""
     try:
-        events = await _begin(socket.app.state.service, socket.query_params,
-                              socket.query_params.get("after"))
+        events = await _begin(
+            socket.app.state.service, socket.query_params, socket.query_params.get("after")
+        )
     except ServiceError as error:
         await socket.send_denial_response(response_of(error))
         return
@@ -135,7 +134,9 @@ async def stream_websocket(socket: WebSocket) -> None:
 
 
 routes: list[BaseRoute] = [
-    route for base in ("mcp", "json") for route in (
+    route
+    for base in ("mcp", "json")
+    for route in (
         WebSocketRoute(f"/{base}/streamLogs", stream_websocket),
         Route(f"/{base}/streamLogs", stream_sse, methods=["GET"]),
     )

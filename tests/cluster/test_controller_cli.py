@@ -28,19 +28,41 @@ def served(
 def nbs(
     *arguments: str, address: str = "", stdin: str = "", **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "NBS_ADDR": address,
-               **environ}
-    return subprocess.run([sys.executable, "-m", "controller", *arguments], env=environ,
-                          input=stdin, capture_output=True, text=True, check=False, timeout=120)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(REPOSITORY),
+        "NBS_ADDR": address,
+        **environ,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "controller", *arguments],
+        env=environ,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def test_submit_from_a_file_and_watch(builds: Builds, served: Serving, tmp_path: Path) -> None:
     request = builds.request(builds.dockerfile("RUN echo from-$(echo build)"))
     file = tmp_path / "build.json"
     file.write_text(json.dumps(request))
-    done = nbs("submit", str(file), "--watch", "--image-tag", "v1", "--image-tag", "v2",
-               "--test-command", "echo tested", "--label", "com.example.a=b",
-               address=served.address)
+    done = nbs(
+        "submit",
+        str(file),
+        "--watch",
+        "--image-tag",
+        "v1",
+        "--image-tag",
+        "v2",
+        "--test-command",
+        "echo tested",
+        "--label",
+        "com.example.a=b",
+        address=served.address,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "  build | from-build" in done.stdout
     assert "   test | tested" in done.stdout
@@ -59,8 +81,7 @@ def test_a_failed_build_is_exit_code_1_and_says_why(builds: Builds, served: Serv
     status = nbs("status", job_id, address=served.address)
     assert status.returncode == 1
     assert "build RunFailed" in status.stdout
-    assert "about-to-fail" in nbs("logs", job_id, "--phase", "build",
-                                  address=served.address).stdout
+    assert "about-to-fail" in nbs("logs", job_id, "--phase", "build", address=served.address).stdout
     followed = nbs("logs", "-f", job_id, address=served.address)
     assert followed.returncode == 1
     assert "about-to-fail" in followed.stdout
@@ -76,8 +97,9 @@ def test_kill(builds: Builds, served: Serving) -> None:
 
 
 def test_a_wrong_request_is_refused_here_with_every_problem(served: Serving) -> None:
-    done = nbs("submit", "--owner", "x", "--repo-url=-x", "--git-ref", "a b",
-               address=served.address)
+    done = nbs(
+        "submit", "--owner", "x", "--repo-url=-x", "--git-ref", "a b", address=served.address
+    )
     assert done.returncode == 2
     for field in ("repo_url", "git_ref", "registry_url"):
         assert field in done.stderr

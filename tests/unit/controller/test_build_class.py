@@ -22,26 +22,32 @@ def chosen(**fields: Any) -> str:
     return choose(PARENTS, {"resource_limits": {}, "platforms": [], "class": None} | fields)
 
 
-@pytest.mark.parametrize(("fields", "job"), [
-    ({}, "image-build"),
-    ({"resource_limits": {"memory": 100}}, "image-build"),
-    ({"resource_limits": {"memory": 3000}}, "image-build-mid"),
-    ({"resource_limits": {"memory": 8192}}, "image-build-mid"),
-    ({"resource_limits": {"cpu": 4000}}, "image-build-big"),
-    ({"resource_limits": {"cpu": 100, "test": {"disk": 20000}}}, "image-build-big"),
-    ({"class": "big"}, "image-build-big"),
-    ({"platforms": ["linux/arm64"]}, "image-build-arm"),
-])
+@pytest.mark.parametrize(
+    ("fields", "job"),
+    [
+        ({}, "image-build"),
+        ({"resource_limits": {"memory": 100}}, "image-build"),
+        ({"resource_limits": {"memory": 3000}}, "image-build-mid"),
+        ({"resource_limits": {"memory": 8192}}, "image-build-mid"),
+        ({"resource_limits": {"cpu": 4000}}, "image-build-big"),
+        ({"resource_limits": {"cpu": 100, "test": {"disk": 20000}}}, "image-build-big"),
+        ({"class": "big"}, "image-build-big"),
+        ({"platforms": ["linux/arm64"]}, "image-build-arm"),
+    ],
+)
 def test_the_smallest_class_that_satisfies(fields: dict[str, Any], job: str) -> None:
     assert chosen(**fields) == job
 
 
-@pytest.mark.parametrize(("fields", "field"), [
-    ({"resource_limits": {"memory": 99999}}, "resource_limits"),
-    ({"class": "nope"}, "class"),
-    ({"class": "default", "resource_limits": {"memory": 4096}}, "resource_limits"),
-    ({"class": "arm", "platforms": ["linux/amd64"]}, "platforms"),
-])
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"resource_limits": {"memory": 99999}}, "resource_limits"),
+        ({"class": "nope"}, "class"),
+        ({"class": "default", "resource_limits": {"memory": 4096}}, "resource_limits"),
+        ({"class": "arm", "platforms": ["linux/amd64"]}, "platforms"),
+    ],
+)
 def test_none_fits_lists_the_classes(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidFieldsError) as caught:
         chosen(**fields)

@@ -16,27 +16,44 @@ T0, T1, T2 = "2026-11-23T02:00:00Z", "2026-11-23T02:00:03.5Z", "2026-11-23T02:00
 DIGEST = "sha256:" + "a" * 64
 
 
-def task(state: str = "pending", *, failed: bool = False, code: int | None = None,
-         events: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def task(
+    state: str = "pending",
+    *,
+    failed: bool = False,
+    code: int | None = None,
+    events: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
     said = list(events or [])
     if code is not None:
         said.append({"Type": "Terminated", "ExitCode": code, "Details": {}})
     return {
-        "State": state, "Failed": failed, "Events": said,
+        "State": state,
+        "Failed": failed,
+        "Events": said,
         "StartedAt": None if state == "pending" else T0,
         "FinishedAt": T1 if state == "dead" else "0001-01-01T00:00:00Z",
     }
 
 
 def alloc(client: str = "running", **tasks: dict[str, Any]) -> dict[str, Any]:
-    return {"ID": "a1", "CreateIndex": 1, "ClientStatus": client, "DesiredStatus": "run",
-            "NodeName": "n1", "NextAllocation": "", "ModifyTime": 1_795_403_233_000_000_000,
-            "TaskStates": tasks}
+    return {
+        "ID": "a1",
+        "CreateIndex": 1,
+        "ClientStatus": client,
+        "DesiredStatus": "run",
+        "NodeName": "n1",
+        "NextAllocation": "",
+        "ModifyTime": 1_795_403_233_000_000_000,
+        "TaskStates": tasks,
+    }
 
 
 def job(**fields: Any) -> dict[str, Any]:
-    return {"ID": "image-build/dispatch-1-a", "Stop": False,
-            "SubmitTime": 1_795_403_231_000_000_000} | fields
+    return {
+        "ID": "image-build/dispatch-1-a",
+        "Stop": False,
+        "SubmitTime": 1_795_403_231_000_000_000,
+    } | fields
 
 
 def outcome(status: str, **fields: Any) -> dict[str, Any]:
@@ -53,53 +70,78 @@ ALL_DEAD = {"build": DONE, "test": DONE, "publish": DONE, "finish": DONE}
 
 
 def test_nothing_placed_is_pending_with_the_reason() -> None:
-    blocked = {"CreateIndex": 2, "Status": "blocked", "FailedTGAllocs": {"build": {
-        "NodesEvaluated": 3, "DimensionExhausted": {"memory": 2},
-        "ConstraintFiltered": {"${attr.cpu.arch} = arm64": 1}}}}
+    blocked = {
+        "CreateIndex": 2,
+        "Status": "blocked",
+        "FailedTGAllocs": {
+            "build": {
+                "NodesEvaluated": 3,
+                "DimensionExhausted": {"memory": 2},
+                "ConstraintFiltered": {"${attr.cpu.arch} = arm64": 1},
+            }
+        },
+    }
     build = folded([], evaluations=[blocked])
     assert build.status is Status.PENDING
-    assert build.message == ("waits for a node: 2 of 3 nodes lack memory; "
-                             "1 of 3 nodes are ruled out by ${attr.cpu.arch} = arm64")
+    assert build.message == (
+        "waits for a node: 2 of 3 nodes lack memory; "
+        "1 of 3 nodes are ruled out by ${attr.cpu.arch} = arm64"
+    )
 
 
 def test_no_node_at_all_is_said() -> None:
-    nothing = {"CreateIndex": 2, "Status": "complete", "FailedTGAllocs": {"build": {
-        "NodesEvaluated": 0, "NodePool": "builders"}}}
+    nothing = {
+        "CreateIndex": 2,
+        "Status": "complete",
+        "FailedTGAllocs": {"build": {"NodesEvaluated": 0, "NodePool": "builders"}},
+    }
     assert "no ready node of node pool builders" in folded([], evaluations=[nothing]).message
 
 
-@pytest.mark.parametrize(("tasks", "status", "running"), [
-    ({}, Status.PENDING, None),
-    ({"build": task(), "test": task()}, Status.PENDING, None),
-    ({"build": RUNS, "test": RUNS}, Status.BUILDING, "build"),
-    ({"build": DONE, "test": RUNS}, Status.TESTING, "test"),
-    ({"build": DONE, "test": DONE, "publish": RUNS}, Status.PUBLISHING, "publish"),
-    ({"build": DONE, "test": DONE, "publish": DONE, "finish": RUNS}, Status.PUBLISHING, None),
-])
-def test_a_running_build(
-    tasks: dict[str, Any], status: Status, running: str | None
-) -> None:
-    results = {phase: {"status": "succeeded"} for phase in PHASES
-               if tasks.get(phase, {}).get("State") == "dead"}
+@pytest.mark.parametrize(
+    ("tasks", "status", "running"),
+    [
+        ({}, Status.PENDING, None),
+        ({"build": task(), "test": task()}, Status.PENDING, None),
+        ({"build": RUNS, "test": RUNS}, Status.BUILDING, "build"),
+        ({"build": DONE, "test": RUNS}, Status.TESTING, "test"),
+        ({"build": DONE, "test": DONE, "publish": RUNS}, Status.PUBLISHING, "publish"),
+        ({"build": DONE, "test": DONE, "publish": DONE, "finish": RUNS}, Status.PUBLISHING, None),
+    ],
+)
+def test_a_running_build(tasks: dict[str, Any], status: Status, running: str | None) -> None:
+    results = {
+        phase: {"status": "succeeded"}
+        for phase in PHASES
+        if tasks.get(phase, {}).get("State") == "dead"
+    }
     build = folded([alloc(**tasks)], results=results)
     assert build.status is status
     assert [phase for phase in PHASES if build.phases[phase].status == "running"] == (
-        [running] if running else [])
+        [running] if running else []
+    )
 
 
 def test_a_failed_phase_is_not_the_end_before_finish_is() -> None:
     results = {"build": {"status": "failed", "failure": failure("build", "RunFailed", "x")}}
-    build = folded([alloc("failed", build=task("dead", failed=True, code=1), finish=RUNS)],
-                   results=results)
+    build = folded(
+        [alloc("failed", build=task("dead", failed=True, code=1), finish=RUNS)], results=results
+    )
     assert build.status is Status.BUILDING
     assert "cleans up" in build.message
 
 
 def test_succeeded() -> None:
-    phases = {phase: {"status": "succeeded", "started_at": T0, "finished_at": T1,
-                      "duration_seconds": 3.5} for phase in PHASES}
-    build = folded([alloc("complete", **ALL_DEAD)], outcome=outcome(
-        "SUCCEEDED", phases=phases, commit="c" * 40, digest=DIGEST, references=["r/x:1"]))
+    phases = {
+        phase: {"status": "succeeded", "started_at": T0, "finished_at": T1, "duration_seconds": 3.5}
+        for phase in PHASES
+    }
+    build = folded(
+        [alloc("complete", **ALL_DEAD)],
+        outcome=outcome(
+            "SUCCEEDED", phases=phases, commit="c" * 40, digest=DIGEST, references=["r/x:1"]
+        ),
+    )
     assert build.status is Status.SUCCEEDED
     shown = build.shown()
     assert shown["digest"] == DIGEST
@@ -133,8 +175,11 @@ def test_cancelled_only_when_the_job_was_stopped() -> None:
 def test_a_stop_after_the_end_does_not_rewrite_it() -> None:
     for status, wanted in (("SUCCEEDED", Status.SUCCEEDED), ("FAILED", Status.FAILED)):
         told = failure("build", "RunFailed", "x") if status == "FAILED" else None
-        build = folded([alloc("complete", **ALL_DEAD)], job=job(Stop=True),
-                       outcome=outcome(status, failure=told))
+        build = folded(
+            [alloc("complete", **ALL_DEAD)],
+            job=job(Stop=True),
+            outcome=outcome(status, failure=told),
+        )
         assert build.status is wanted
 
 
@@ -148,26 +193,37 @@ def test_a_stopped_pending_build_is_cancelled_once_nomad_gave_up_on_it() -> None
 
 
 def test_drained_and_lost() -> None:
-    drained = folded([alloc("complete", **ALL_DEAD) | {"DesiredStatus": "stop",
-        "DesiredTransition": {"Migrate": True, "MigrateDisablePlacement": True}}],
-        outcome=killed())
+    drained = folded(
+        [
+            alloc("complete", **ALL_DEAD)
+            | {
+                "DesiredStatus": "stop",
+                "DesiredTransition": {"Migrate": True, "MigrateDisablePlacement": True},
+            }
+        ],
+        outcome=killed(),
+    )
     assert drained.failure is not None
     assert (drained.failure["reason"], drained.failure["retryable"]) == ("NodeDrained", True)
     lost = folded([alloc("lost", build=RUNS)])
     assert lost.failure is not None
     assert lost.failure["reason"] == "NodeLost"
-    again = folded([alloc("lost", build=RUNS)],
-                   evaluations=[{"CreateIndex": 1, "Status": "blocked"}])
+    again = folded(
+        [alloc("lost", build=RUNS)], evaluations=[{"CreateIndex": 1, "Status": "blocked"}]
+    )
     assert again.status is Status.PENDING
     assert again.message.startswith("the node was lost")
 
 
 def test_a_stopped_allocation_may_be_placed_again() -> None:
     """`nomad alloc stop` makes Nomad place the build once more."""
-    stopped = alloc("complete", **ALL_DEAD) | {"DesiredStatus": "stop",
-                                               "DesiredTransition": {"Migrate": True}}
-    again = folded([stopped], outcome=killed(),
-                   evaluations=[{"CreateIndex": 1, "Status": "blocked"}])
+    stopped = alloc("complete", **ALL_DEAD) | {
+        "DesiredStatus": "stop",
+        "DesiredTransition": {"Migrate": True},
+    }
+    again = folded(
+        [stopped], outcome=killed(), evaluations=[{"CreateIndex": 1, "Status": "blocked"}]
+    )
     assert again.status is Status.PENDING
     assert again.message.startswith("stopped on its node")
 
@@ -180,12 +236,15 @@ def test_the_newest_allocation_without_a_successor_decides() -> None:
     assert folded([old, new]).status is Status.BUILDING
 
 
-@pytest.mark.parametrize(("event", "reason"), [
-    ({"Type": "Driver Failure", "DisplayMessage": "user build is unknown"}, "TaskStartFailed"),
-    ({"Type": "Setup Failure", "DisplayMessage": "disk"}, "TaskStartFailed"),
-    ({"Type": "Terminated", "ExitCode": 137, "Details": {"oom_killed": "true"}}, "OutOfMemory"),
-    ({"Type": "Terminated", "ExitCode": 139, "Details": {"signal": "11"}}, "InternalError"),
-])
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ({"Type": "Driver Failure", "DisplayMessage": "user build is unknown"}, "TaskStartFailed"),
+        ({"Type": "Setup Failure", "DisplayMessage": "disk"}, "TaskStartFailed"),
+        ({"Type": "Terminated", "ExitCode": 137, "Details": {"oom_killed": "true"}}, "OutOfMemory"),
+        ({"Type": "Terminated", "ExitCode": 139, "Details": {"signal": "11"}}, "InternalError"),
+    ],
+)
 def test_a_task_that_could_not_speak(event: dict[str, Any], reason: str) -> None:
     broken = task("dead", failed=True, events=[event])
     build = folded([alloc("failed", build=broken, finish=DONE)], outcome=killed())
@@ -202,19 +261,32 @@ def test_only_a_finish_that_ended_well_is_believed() -> None:
 
 
 states = st.builds(
-    task, st.sampled_from(["pending", "running", "dead"]), failed=st.booleans(),
+    task,
+    st.sampled_from(["pending", "running", "dead"]),
+    failed=st.booleans(),
     code=st.sampled_from([None, 0, 1, 137]),
-    events=st.lists(st.sampled_from([{"Type": "Driver Failure"}, {"Type": "Started"},
-                                     {"Type": "Killing"}]), max_size=2))
+    events=st.lists(
+        st.sampled_from([{"Type": "Driver Failure"}, {"Type": "Started"}, {"Type": "Killing"}]),
+        max_size=2,
+    ),
+)
 allocs = st.builds(
-    lambda client, tasks, index, nxt: alloc(client, **tasks) | {
-        "CreateIndex": index, "NextAllocation": nxt},
+    lambda client, tasks, index, nxt: (
+        alloc(client, **tasks) | {"CreateIndex": index, "NextAllocation": nxt}
+    ),
     st.sampled_from(["pending", "running", "complete", "failed", "lost", "unknown"]),
     st.dictionaries(st.sampled_from([*PHASES, "finish"]), states),
-    st.integers(1, 9), st.sampled_from(["", "a2"]))
-outcomes = st.sampled_from([
-    None, killed(), outcome("SUCCEEDED"),
-    outcome("FAILED", failure=failure("build", "RunFailed", "x"))])
+    st.integers(1, 9),
+    st.sampled_from(["", "a2"]),
+)
+outcomes = st.sampled_from(
+    [
+        None,
+        killed(),
+        outcome("SUCCEEDED"),
+        outcome("FAILED", failure=failure("build", "RunFailed", "x")),
+    ]
+)
 
 
 @given(st.lists(allocs, max_size=3), st.booleans(), outcomes)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from controller.log_buffer import MAX_LINE, LogBuffer
 
 
-@given(st.binary(max_size=400).map(lambda raw: raw.replace(b"\0", b"\n")),
-       st.lists(st.integers(1, 50), max_size=20))
+@given(
+    st.binary(max_size=400).map(lambda raw: raw.replace(b"\0", b"\n")),
+    st.lists(st.integers(1, 50), max_size=20),
+)
 def test_lines_are_whole_however_they_arrive(raw: bytes, cuts: list[int]) -> None:
     buffer, rest = LogBuffer(1 << 20), raw
     for cut in cuts:

@@ -41,8 +41,11 @@ def test_a_record_fits_into_consul(size: int) -> None:
 
 def test_the_metrics_have_the_originals_names() -> None:
     metrics = Metrics()
-    views = {"build": PhaseView("succeeded", duration_seconds=2.0),
-             "test": PhaseView("failed", duration_seconds=3.0), "publish": PhaseView("skipped")}
+    views = {
+        "build": PhaseView("succeeded", duration_seconds=2.0),
+        "test": PhaseView("failed", duration_seconds=3.0),
+        "publish": PhaseView("skipped"),
+    }
     for status in (Status.FAILED, Status.SUCCEEDED, Status.CANCELLED):
         metrics.ended(Build("a.b.c", "b/dispatch-c", status, config={"owner": "me"}, phases=views))
 
