@@ -14,7 +14,7 @@ from ..waiting import wait_for
 from .server import Server, Surroundings
 
 READY_SECONDS = 60
-FIRST_TRY_SECONDS = 8
+FIRST_TRY_SECONDS = 5
 
 
 class Nomad(Server):
