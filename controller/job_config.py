@@ -73,11 +73,13 @@ Megahertz = Annotated[int, Kind("megahertz", 32, _EITHER)]
 Megabytes = Annotated[int, Kind("megabytes", 32, _EITHER)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A document that callers send: unknown fields are errors."""
+
     model_config = ConfigDict(extra="forbid", strict=True, validate_default=False)
 
 
-class Limits(_Strict):
+class Limits(Strict):
     """What a build, or one phase of it, needs; it selects the build class."""
 
     cpu: Megahertz | None = Field(None, description="CPU in MHz.", examples=[2000])
@@ -93,7 +95,7 @@ class ResourceLimits(Limits):
     publish: Limits | None = Field(None, description="Limits of phase publish only.")
 
 
-class Test(_Strict):
+class Test(Strict):
     """How the built image is tested before it is published."""
 
     commands: list[Command] = Field(
@@ -120,7 +122,7 @@ class Test(_Strict):
     )
 
 
-class JobConfig(_Strict):
+class JobConfig(Strict):
     """A build: which repository at which ref, how to test it, and where to publish the image."""
 
     owner: Annotated[str, Kind("owner", 128)] = Field(
@@ -243,34 +245,45 @@ class JobConfig(_Strict):
         return request.complete(given)
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema of a request: no references, no nulls (null means absent everywhere)."""
-    generated = JobConfig.model_json_schema(by_alias=True)
+def schema_of(model: type[BaseModel], *, nulls: bool = False) -> dict[str, Any]:
+    """A model's JSON Schema, without references.
+
+    In what callers send null means absent everywhere, so the schema does not speak of it; an
+    answer has nulls where something is not known, and `nulls` keeps them.
+    """
+    generated = model.model_json_schema(by_alias=True)
     definitions = generated.pop("$defs", {})
-    plain = _inline(generated, definitions)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **plain}
+    plain: dict[str, Any] = _inline(generated, definitions, nulls)
+    return plain
 
 
-def _inline(part: Any, definitions: dict[str, Any]) -> Any:
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a request for a build."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema_of(JobConfig)}
+
+
+def _inline(part: Any, definitions: dict[str, Any], nulls: bool) -> Any:
     if isinstance(part, list):
-        return [_inline(item, definitions) for item in part]
+        return [_inline(item, definitions, nulls) for item in part]
     if not isinstance(part, dict):
         return part
     part = dict(part)
     if "$ref" in part:
         part = {**definitions[part.pop("$ref").rpartition("/")[2]], **part}
     if "anyOf" in part:
-        shapes = [shape for shape in part.pop("anyOf") if shape != {"type": "null"}]
-        if len(shapes) != 1:
+        shapes = part.pop("anyOf")
+        others = [shape for shape in shapes if shape != {"type": "null"}]
+        if len(others) != 1:
             raise ValueError(f"a field with several shapes needs a Kind: {part}")
-        return _inline({**shapes[0], **part}, definitions)
+        shape = _inline({**others[0], **part}, definitions, nulls)
+        return {**shape, "type": [shape["type"], "null"]} if nulls and len(shapes) == 2 else shape
     if isinstance(part.get("title"), str):  # pydantic's titles repeat the names
         del part["title"]
     if "default" in part and part["default"] is None:
         del part["default"]
     if "propertyNames" in part:  # pydantic leaves the type out: a name is always a string
         part["propertyNames"] = {"type": "string", **part["propertyNames"]}
-    return {name: _inline(value, definitions) for name, value in part.items()}
+    return {name: _inline(value, definitions, nulls) for name, value in part.items()}
 
 
 def schema_text() -> str:

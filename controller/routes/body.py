@@ -1,15 +1,14 @@
-"""Reading a request's body and its fields, with bounds."""
+"""Reading a request: its body, or its path and query, as a JSON document."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from controller.contract import request as contract_request
-from controller.contract.json_schema import Problem
-from controller.contract.results import PHASES
-from controller.errors import InvalidFieldsError, MalformedRequestError, RequestTooLargeError
+from controller.errors import MalformedRequestError, RequestTooLargeError
 
 
 async def json_object(request: Request, most: int) -> dict[str, Any]:
@@ -40,55 +39,13 @@ async def json_object(request: Request, most: int) -> dict[str, Any]:
     return document
 
 
-def job_id(document: dict[str, Any]) -> str:
-    """The field job_id. Raises InvalidFieldsError."""
-    value = document.get("job_id")
-    if not isinstance(value, str) or not value:
-        raise InvalidFieldsError(
-            [Problem("job_id", "is missing", "give the id that submitJob returned")]
-        )
-    return value
-
-
-def phase(document: dict[str, Any]) -> str | None:
-    """The field phase; None for all."""
-    value = document.get("phase")
-    if value in (None, ""):
-        return None
-    if value not in PHASES:
-        raise InvalidFieldsError(
-            [
-                Problem(
-                    "phase",
-                    f"{value!r} is not a phase",
-                    f"one of {', '.join(PHASES)}, or leave it out",
-                )
-            ]
-        )
-    return str(value)
-
-
-def tail(document: dict[str, Any]) -> int | None:
-    """The field tail: a number of lines."""
-    value = document.get("tail")
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
-        raise InvalidFieldsError(
-            [
-                Problem(
-                    "tail",
-                    "is not a number of lines",
-                    "give an integer of at least 1, or leave it out",
-                )
-            ]
-        )
-    return value
-
-
-def text(document: dict[str, Any], name: str) -> str | None:
-    """An optional field of text."""
-    value = document.get(name)
-    if value is None or isinstance(value, str):
-        return value or None
-    raise InvalidFieldsError([Problem(name, "is not a string", "give a string, or leave it out")])
+def query(request: Request, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Path and query parameters as a document; what the schema calls a number becomes one."""
+    document: dict[str, Any] = dict(request.query_params) | dict(request.path_params)
+    for name, value in document.items():
+        kind = schema["properties"].get(name, {}).get("type")
+        if kind == "integer" and value.lstrip("-").isdecimal():
+            document[name] = int(value)
+        elif kind == "boolean" and value in ("true", "false"):
+            document[name] = value == "true"
+    return document

@@ -1,0 +1,1 @@
+"""The service as a server of the Model Context Protocol, over Streamable HTTP."""

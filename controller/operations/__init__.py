@@ -1,0 +1,15 @@
+"""What callers can do, each defined once: REST, MCP, the command line and the reference use these.
+
+`OPERATIONS` is the whole list, in the order in which every door shows it.
+"""
+
+from controller.operations import builds, logs
+from controller.operations.operation import Operation
+
+OPERATIONS: tuple[Operation, ...] = (
+    builds.submit_job,
+    builds.get_status,
+    logs.get_logs,
+    builds.kill_job,
+)
+BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -1,0 +1,107 @@
+"""Operations on one build: submit it, look at it, stop it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from controller.job_config import JobConfig
+from controller.operations.documents import Answer, Failure, Object, OneJob, PhaseTimes
+from controller.operations.operation import Document, Effects, Operation, Progress
+from controller.service import Service
+
+
+class Submitted(Answer):
+    """A build that was dispatched, now or by an earlier call with the same idempotency_key."""
+
+    job_id: str
+    status: str
+    created: bool = Field(description="False where the idempotency_key named an earlier build.")
+
+
+class BuildStatus(Answer):
+    """Everything that is known about a build."""
+
+    job_id: str
+    status: str = Field(
+        description="PENDING BUILDING TESTING PUBLISHING, or final: SUCCEEDED FAILED CANCELLED."
+    )
+    message: str = Field("", description="What it waits for, where it waits.")
+    error: str = Field("", description="The failure in one line.")
+    failure: Failure | None = None
+    image: str | None = None
+    digest: str | None = None
+    references: list[str]
+    commit: str | None = None
+    submitted_at: str | None = None
+    finished_at: str | None = None
+    phases: dict[str, PhaseTimes]
+    steps: list[Object]
+    cache: Object | None = None
+    commands: list[Object]
+    config: Object | None = None
+    metrics: Object = Field(description="The original's times; durations in nanoseconds.")
+    nomad_job_id: str
+    alloc_id: str | None = None
+    node: str | None = None
+
+
+class Killed(Answer):
+    """What became of a request to stop a build."""
+
+    job_id: str
+    success: bool
+    message: str
+
+
+async def _submit(service: Service, given: Any, progress: Progress) -> Document:
+    job_id, new = await service.dispatch.submit(given)
+    status = "PENDING" if new else str((await service.builds.get(job_id)).status)
+    return {"job_id": job_id, "status": status, "created": new}
+
+
+async def _status(service: Service, given: OneJob, progress: Progress) -> Document:
+    return (await service.builds.get(given.job_id)).shown()
+
+
+async def _kill(service: Service, given: OneJob, progress: Progress) -> Document:
+    success, message = await service.dispatch.kill(given.job_id)
+    return {"job_id": given.job_id, "success": success, "message": message}
+
+
+submit_job = Operation(
+    name="submitJob",
+    title="Submit a build",
+    description="Build a Git repository's Dockerfile, test the image, publish it. Returns a job_id "
+    "at once; the build goes on by itself. Next: waitForJob. Not sure about ref, Dockerfile or "
+    "credentials: checkJob first. Repeat safely with the same idempotency_key.",
+    accepts=JobConfig,
+    answers=Submitted,
+    call=_submit,
+    effects=Effects(read_only=False, idempotent=False, open_world=True),
+    scope="build:write",
+    takes_job_config=True,
+)
+get_status = Operation(
+    name="getStatus",
+    title="Status of a build",
+    description="Everything known about a build: status, phases, steps, image and digest, failure. "
+    "To wait for the end use waitForJob; for why it failed, getFailure.",
+    accepts=OneJob,
+    answers=BuildStatus,
+    call=_status,
+    effects=Effects(read_only=True),
+    scope="build:read",
+)
+kill_job = Operation(
+    name="killJob",
+    title="Stop a build",
+    description="Stop a queued or running build and clean up what it holds. A build that has "
+    "ended stays as it is.",
+    accepts=OneJob,
+    answers=Killed,
+    call=_kill,
+    effects=Effects(read_only=False, destructive=True),
+    scope="build:write",
+)
