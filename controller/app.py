@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from controller.routes import builds, health, problems, streams
+from controller.routes.guard import Guard
 from controller.service import Service
 
 
@@ -16,6 +18,7 @@ def api(service: Service) -> Starlette:
     """The API."""
     app = Starlette(
         routes=[*builds.routes, *streams.routes, *health.routes],
+        middleware=[Middleware(Guard, settings=service.settings)],
         exception_handlers=problems.handlers,
     )
     app.state.service = service

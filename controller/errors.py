@@ -16,6 +16,7 @@ class ServiceError(Exception):
 
     status = 500
     name = "internal_error"
+    retry_after = 0  # seconds after which the same request may do better; 0: it will not
 
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -74,11 +75,26 @@ class UnsupportedMediaError(ServiceError):
     name = "unsupported_media_type"
 
 
+class MisdirectedError(ServiceError):
+    """The request names a host that this service does not answer for (DNS rebinding)."""
+
+    status = 421
+    name = "misdirected_request"
+
+
+class ForeignOriginError(ServiceError):
+    """A web page of another origin sent the request."""
+
+    status = 403
+    name = "foreign_origin"
+
+
 class UnavailableError(ServiceError):
     """Something that the service needs is down. `dependency` names it."""
 
     status = 503
     name = "unavailable"
+    retry_after = 5
 
     def __init__(self, dependency: str, message: str, details: str = "") -> None:
         super().__init__(f"{dependency}: {message}", details or f"check {dependency}, then retry")

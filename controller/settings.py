@@ -53,6 +53,10 @@ def _classes(text: str) -> tuple[BuildClass, ...]:
     return tuple(classes)
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip().rstrip("/") for word in text.split(",") if word.strip())
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that an operator can set. Times in seconds, sizes in bytes."""
@@ -60,6 +64,14 @@ class Settings:
     bind: str = _setting("127.0.0.1", "Address that the API and the metrics listen on.")
     port: int = _setting(8080, "Port of the API; 0 takes a free one.")
     metrics_port: int = _setting(9090, "Port of /metrics; 0 takes a free one.")
+    allowed_hosts: tuple[str, ...] = _setting(
+        (),
+        "Names that callers reach the API by, separated by commas; `*.example.com` is a pattern. "
+        "Addresses, localhost and names below .consul need not be named.",
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        (), "Origins of web pages that may call the API, such as https://ui.example.com."
+    )
     log_level: str = _setting("info", "debug, info, warning or error.")
     namespace: str = _setting(
         "default", "Nomad namespace of the build jobs.", also=("NOMAD_NAMESPACE",)
@@ -158,4 +170,6 @@ def _parser(name: str, default: Any) -> Callable[[str], Any]:
         return _classes
     if isinstance(default, int | float):
         return type(default)
+    if isinstance(default, tuple):
+        return _words
     return str.strip

@@ -95,7 +95,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _code(value: object) -> str:
-    text = _bare(str(value)) if isinstance(value, str) else str(value)
+    text = _bare(value) if isinstance(value, str) else "" if value == () else str(value)
     text = text.replace("'\"", '"').replace("\"'", '"')
     return f"`{text}`" if text else "empty"
 

@@ -1,39 +1,29 @@
-"""Errors as JSON: the original's envelope {error, code, details}, widened."""
+"""Errors as HTTP answers."""
 
 from __future__ import annotations
 
 import http
 import logging
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from controller import problem
 from controller.errors import ServiceError
 
 log = logging.getLogger(__name__)
-
-
-def body_of(error: ServiceError) -> dict[str, Any]:
-    """The envelope: `error` and `details` are for people, `name` and `problems` for programs."""
-    body: dict[str, Any] = {
-        "error": error.message,
-        "code": error.status,
-        "details": error.details,
-        "name": error.name,
-    }
-    if error.problems:
-        body["problems"] = [
-            {"field": one.field, "problem": one.problem, "fix": one.fix} for one in error.problems
-        ]
-    return body
+_NEXT = {
+    404: f"{problem.PAGE} shows every path",
+    405: "the header Allow names the methods of this path",
+}
 
 
 def response_of(error: ServiceError) -> JSONResponse:
-    """The answer for an error; 503 says when to come again."""
-    headers = {"Retry-After": "5"} if error.status == 503 else None
-    return JSONResponse(body_of(error), error.status, headers)
+    """The answer for an error of ours; where it may pass, it says when to come again."""
+    return JSONResponse(
+        problem.of(error), error.status, problem.headers(error), media_type=problem.MEDIA_TYPE
+    )
 
 
 async def service_error(request: Request, error: Exception) -> Response:
@@ -47,32 +37,23 @@ async def service_error(request: Request, error: Exception) -> Response:
 async def http_error(request: Request, error: Exception) -> Response:
     """An error of the framework: unknown path, wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101  registered for this type
-    name = http.HTTPStatus(error.status_code).phrase
-    details = {404: "see the README for the paths", 405: "see the header Allow"}
-    return JSONResponse(
-        {
-            "error": f"{name}: {request.method} {request.url.path}",
-            "code": error.status_code,
-            "details": details.get(error.status_code, ""),
-            "name": name.lower().replace(" ", "_"),
-        },
+    phrase = http.HTTPStatus(error.status_code).phrase
+    told = problem.document(
+        phrase.lower().replace(" ", "_"),
         error.status_code,
-        error.headers,
+        f"{phrase}: {request.method} {request.url.path}",
+        _NEXT.get(error.status_code, ""),
     )
+    return JSONResponse(told, error.status_code, error.headers, media_type=problem.MEDIA_TYPE)
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
     """A bug: logged in full, told in one line."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse(
-        {
-            "error": "internal error",
-            "code": 500,
-            "name": "internal_error",
-            "details": "the controller's log has the reason",
-        },
-        500,
+    told = problem.document(
+        "internal_error", 500, "internal error", "the controller's log has the reason"
     )
+    return JSONResponse(told, 500, media_type=problem.MEDIA_TYPE)
 
 
 handlers = {ServiceError: service_error, HTTPException: http_error, Exception: unexpected}

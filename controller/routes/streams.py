@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from controller import cursor
+from controller import cursor, problem
 from controller.contract.json_schema import Problem
 from controller.errors import InvalidFieldsError, ServiceError
 from controller.log_stream import StreamEvent
-from controller.routes.problems import body_of, response_of
+from controller.routes.problems import response_of
 from controller.service import Service
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ async def _framed(events: Events) -> AsyncIterator[ServerSentEvent]:
                 else:
                     yield ServerSentEvent(_json(event), event=event.kind, id=event.cursor, sep="\n")
     except ServiceError as error:
-        yield JSONServerSentEvent(body_of(error), event="error", sep="\n")
+        yield JSONServerSentEvent(problem.of(error), event="error", sep="\n")
 
 
 def _json(event: StreamEvent) -> str:

@@ -243,3 +243,15 @@ variable "consul_service_tags" {
   type        = list(string)
   default     = []
 }
+
+variable "allowed_hosts" {
+  description = "Names that callers reach the API by, such as builds.example.com; addresses and names below .consul need not be named."
+  type        = list(string)
+  default     = []
+}
+
+variable "allowed_origins" {
+  description = "Origins of web pages that may call the API, such as https://ui.example.com."
+  type        = list(string)
+  default     = []
+}

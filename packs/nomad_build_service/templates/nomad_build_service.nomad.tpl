@@ -95,6 +95,8 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_NAMESPACE        = [[ var "namespace" . | quote ]]
         NBS_NAME_PREFIX      = [[ var "name_prefix" . | quote ]]
         NBS_BUILD_CLASSES    = [[ $classes | toJson | quote ]]
+        NBS_ALLOWED_HOSTS    = "[[ join "," (var "allowed_hosts" .) ]]"
+        NBS_ALLOWED_ORIGINS  = "[[ join "," (var "allowed_origins" .) ]]"
         NBS_VAULT_AUTH_MOUNT = [[ var "vault_auth_mount" . | quote ]]
         NBS_VAULT_KV_MOUNT   = [[ var "vault_kv_mount" . | quote ]]
         NBS_VAULT_ROLE       = "[[ var "vault_role_prefix" . ]]-controller"
