@@ -22,6 +22,7 @@ from controller.logs import Logs
 from controller.metrics import Metrics
 from controller.record import Recorder
 from controller.settings import Settings
+from controller.waiting import Waiting
 from controller.watch import Watch
 
 
@@ -35,6 +36,7 @@ class Service:
     dispatch: Dispatch
     logs: Logs
     log_streams: LogStreams
+    waiting: Waiting
     follows: Follows
     health: Health
 
@@ -57,6 +59,7 @@ async def running(
     logs = Logs(settings, builds, files, history)
     follows = Follows(settings, builds, files, watch, metrics)
     recorder = Recorder(builds, logs, history, metrics)
+    log_streams = LogStreams(settings, follows, files, history)
     health = Health(nomad, consul, vault, metrics)
     service = Service(
         settings=settings,
@@ -66,7 +69,8 @@ async def running(
         follows=follows,
         dispatch=Dispatch(settings, nomad, vault, builds, metrics),
         health=health,
-        log_streams=LogStreams(settings, follows, files, history),
+        log_streams=log_streams,
+        waiting=Waiting(builds, logs, log_streams),
     )
     tasks = [
         asyncio.create_task(watch.run(recorder.ended, history.recorded)),

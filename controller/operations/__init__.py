@@ -3,12 +3,14 @@
 `OPERATIONS` is the whole list, in the order in which every door shows it.
 """
 
-from controller.operations import builds, logs
+from controller.operations import builds, logs, waiting
 from controller.operations.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
     builds.submit_job,
+    waiting.wait_for_job,
     builds.get_status,
+    waiting.get_failure,
     logs.get_logs,
     builds.kill_job,
 )
