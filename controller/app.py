@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from controller.routes import builds, health, problems, streams
+from controller.routes import builds, health, problems, reference, streams
 from controller.routes.guard import Guard
 from controller.service import Service
 
@@ -17,7 +17,7 @@ from controller.service import Service
 def api(service: Service) -> Starlette:
     """The API."""
     app = Starlette(
-        routes=[*builds.routes, *streams.routes, *health.routes],
+        routes=[*builds.routes, *streams.routes, *health.routes, *reference.routes],
         middleware=[Middleware(Guard, settings=service.settings)],
         exception_handlers=problems.handlers,
     )

@@ -20,6 +20,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from controller.contract.reasons import REASONS  # noqa: E402
 from controller.metrics import Metrics  # noqa: E402
+from controller.reference import description  # noqa: E402
 from controller.settings import Settings  # noqa: E402
 
 PACK = REPOSITORY / "packs" / "nomad_build_service"
@@ -71,6 +72,7 @@ def variables() -> str:
     return _table(("variable", "type", "default", "what it is"), rows)
 
 
+REFERENCE = REPOSITORY / "docs" / "reference.md"
 FILES = {
     REPOSITORY / "README.md": {"settings": settings, "metrics": metrics, "reasons": reasons},
     PACK / "README.md": {"variables": variables},
@@ -104,19 +106,23 @@ def _bare(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
+def fresh() -> dict[Path, str]:
+    """Return every file with the text that it should have."""
+    files = {path: render(path.read_text(), tables) for path, tables in FILES.items()}
+    return files | {REFERENCE: description.render("reference.md.j2")}
+
+
 def main() -> int:
     """Write or check every file."""
-    stale = [
-        path
-        for path, tables in FILES.items()
-        if render(path.read_text(), tables) != path.read_text()
-    ]
+    files = fresh()
+    stale = [path for path in files if not path.exists() or path.read_text() != files[path]]
     if "--check" in sys.argv[1:]:
         for path in stale:
             print(f"{path.relative_to(REPOSITORY)} is stale: run python scripts/reference.py")
         return 1 if stale else 0
     for path in stale:
-        path.write_text(render(path.read_text(), FILES[path]))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(files[path])
         print(f"wrote {path.relative_to(REPOSITORY)}")
     return 0
 

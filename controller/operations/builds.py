@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from controller.errors import IdempotencyConflictError, RequestTooLargeError, UnknownBuildError
 from controller.job_config import JobConfig
 from controller.operations.documents import Answer, Failure, Object, OneJob, PhaseTimes
 from controller.operations.operation import Document, Effects, Operation, Progress
@@ -81,6 +82,7 @@ submit_job = Operation(
     call=_submit,
     effects=Effects(read_only=False, idempotent=False, open_world=True),
     scope="build:write",
+    refusals=(IdempotencyConflictError, RequestTooLargeError),
     takes_job_config=True,
 )
 get_status = Operation(
@@ -93,6 +95,7 @@ get_status = Operation(
     call=_status,
     effects=Effects(read_only=True),
     scope="build:read",
+    refusals=(UnknownBuildError,),
 )
 kill_job = Operation(
     name="killJob",
@@ -104,4 +107,5 @@ kill_job = Operation(
     call=_kill,
     effects=Effects(read_only=False, destructive=True),
     scope="build:write",
+    refusals=(UnknownBuildError,),
 )

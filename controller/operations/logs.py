@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from controller import cursor
+from controller.errors import UnknownBuildError
 from controller.job_config import Strict
 from controller.logs import Wanted
 from controller.operations.documents import Answer, Cursor, JobId, Phase
@@ -74,5 +75,6 @@ get_logs = Operation(
     call=_logs,
     effects=Effects(read_only=True),
     scope="build:read",
+    refusals=(UnknownBuildError,),
     tool_defaults={"max_tokens": 4000},
 )

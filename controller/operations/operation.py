@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from controller.contract.json_schema import Problem, validate
-from controller.errors import InvalidFieldsError, MalformedRequestError
+from controller.errors import InvalidFieldsError, MalformedRequestError, ServiceError
 from controller.job_config import schema_of
 from controller.service import Service
 
@@ -28,6 +28,8 @@ async def silent(done: float, total: float | None, message: str) -> None:
     """Progress that nobody asked for."""
 
 
+# Names of fields that the seed has on the highest level; the contract folds them into `test`.
+SEED_NAMES = {"test_commands": "commands", "test_timeout": "timeout"}
 Call = Callable[[Service, Any, Progress], Awaitable[Document]]
 
 
@@ -47,8 +49,8 @@ class Operation:
 
     `name` is its path (`POST /mcp/NAME`) and its tool's name. `description` says when to use it,
     when not, and what comes next. `accepts` and `answers` are the models of its documents; `scope`
-    is what a caller must be allowed. `tool_defaults` replace defaults where an agent's context
-    is the reader. `accepted` replaces the schema that `accepts` generates.
+    is what a caller must be allowed; `refusals` are its errors beside those that any call may
+    end with. `tool_defaults` replace defaults where an agent's context is the reader.
     """
 
     name: str
@@ -59,13 +61,21 @@ class Operation:
     call: Call
     effects: Effects
     scope: str
+    refusals: tuple[type[ServiceError], ...] = ()
     tool_defaults: Mapping[str, Any] = field(default_factory=dict)
     takes_job_config: bool = False
 
     @cached_property
     def input_schema(self) -> dict[str, Any]:
         """The JSON Schema of what it accepts."""
-        return schema_of(self.accepts)
+        schema = schema_of(self.accepts)
+        if self.takes_job_config:
+            schema["properties"] |= {
+                old: {**part, "description": f"The seed's name for test.{new}."}
+                for old, new in SEED_NAMES.items()
+                if (part := schema["properties"]["test"]["properties"][new])
+            }
+        return schema
 
     @cached_property
     def output_schema(self) -> dict[str, Any]:

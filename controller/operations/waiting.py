@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from controller import cursor, failure_view
+from controller.errors import UnknownBuildError
 from controller.job_config import Strict
 from controller.logs import Wanted
 from controller.operations.documents import Answer, Cursor, JobId, OneJob
@@ -101,6 +102,7 @@ wait_for_job = Operation(
     call=_wait,
     effects=Effects(read_only=True),
     scope="build:read",
+    refusals=(UnknownBuildError,),
 )
 get_failure = Operation(
     name="getFailure",
@@ -113,4 +115,5 @@ get_failure = Operation(
     call=_failure,
     effects=Effects(read_only=True),
     scope="build:read",
+    refusals=(UnknownBuildError,),
 )
