@@ -41,7 +41,8 @@ def main(environ: Mapping[str, str]) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "mcp"):  # a line or more for every request
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     for name, shown in settings.shown().items():
         log.info("setting %s = %r (%s)", name, shown["value"], shown["source"])
     try:
@@ -77,9 +78,9 @@ async def _serve(settings: Settings) -> int:
         _listen(settings.bind, settings.port) as api_socket,
         _listen(settings.bind, settings.metrics_port) as metrics_socket,
     ):
-        async with running(settings, fail) as service:
+        async with running(settings, fail) as service, app.serving(service) as api:
             servers = [
-                (_server(app.api(service), settings), api_socket),
+                (_server(api, settings), api_socket),
                 (_server(app.metrics(service), settings), metrics_socket),
             ]
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,1 +1,1 @@
-"""The service as a server of the Model Context Protocol, over Streamable HTTP."""
+"""The service as a Model Context Protocol server: every operation a tool, builds as resources."""

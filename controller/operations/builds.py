@@ -18,7 +18,9 @@ class Submitted(Answer):
 
     job_id: str
     status: str
-    created: bool = Field(description="False where the idempotency_key named an earlier build.")
+    created: bool = Field(
+        True, description="False where the idempotency_key named an earlier build."
+    )
 
 
 class BuildStatus(Answer):
