@@ -79,8 +79,8 @@ def message(answer: httpx.Response) -> dict[str, Any]:
     if answer.headers["content-type"].startswith("text/event-stream"):
         data = [line for line in answer.text.splitlines() if line.startswith("data: ")]
         found: dict[str, Any] = json.loads(data[-1].removeprefix("data: "))
-        return found
-    found = answer.json()
+    else:
+        found = answer.json()
     return found
 
 
