@@ -7,10 +7,8 @@ change and is asked for often.
 from __future__ import annotations
 
 import base64
-from collections import OrderedDict
-from collections.abc import Hashable
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from controller import fold
 from controller.build import Build, Status, seconds_between
@@ -29,32 +27,11 @@ from controller.contract.results import (
 )
 from controller.errors import MalformedRequestError, NotFoundError, UnknownBuildError
 from controller.history import History
+from controller.recent import Recent
 from controller.settings import Settings
 
-_KEPT = 512  # final builds, and results of phases
 _PATIENCE = 600.0  # seconds
 _HIDDEN = "(hidden)"
-Value = TypeVar("Value")
-
-
-class Recent(Generic[Value]):
-    """The newest values by key, a bounded number of them."""
-
-    def __init__(self, most: int = _KEPT) -> None:
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
-        self._most = most
-
-    def get(self, key: Hashable) -> Value | None:
-        """The value of a key, or None."""
-        return self._values.get(key)
-
-    def put(self, key: Hashable, value: Value) -> Value:
-        """Keep a value; the oldest goes."""
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._most:
-            self._values.popitem(last=False)
-        return value
 
 
 class Builds:
@@ -70,6 +47,10 @@ class Builds:
         self._history = history
         self._final: Recent[Build] = Recent()
         self._results: Recent[dict[str, Any]] = Recent()
+
+    def forget(self, job_id: str) -> None:
+        """Do not answer from memory about a build that was cleaned up."""
+        self._final.pop(job_id)
 
     def parse(self, job_id: str) -> DispatchedJob:
         """The dispatched job that a caller's id names. Raises MalformedRequestError."""

@@ -1,21 +1,35 @@
 """The record of ended builds in Consul KV: what answers when Nomad has forgotten a build.
 
-Written by whichever controller sees the end first, with compare-and-set, so that every record is
-written once and never changed.
+    nomad-build-service/history/JOB_ID           the record: everything, with the logs' last lines
+    nomad-build-service/index/YYYY-MM-DD/JOB_ID  its summary, by the day of submission
+    nomad-build-service/removed/JOB_ID           it was cleaned up, so nobody records it again
+
+Record and summary are written in one transaction by whichever controller sees the end first, once,
+and never changed. So a summary that was read may be kept as long as its key is there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controller import summary
 from controller.build import Build, from_record
-from controller.clients.consul import MAX_VALUE, ConsulClient
+from controller.clients import consul
+from controller.clients.consul import MAX_TRANSACTION_VALUES, ConsulClient
+from controller.concurrently import concurrently
+from controller.contract.log_line import utc_now
+from controller.recent import Recent
+from controller.summary import Summary
 
 PREFIX = "nomad-build-service/history/"
+REMOVED = "nomad-build-service/removed/"
+MAX_RECORD = MAX_TRANSACTION_VALUES - 8192  # bytes; the rest is for the summary
 _SCHEMA = 1
+_SUMMARIES = 50_000  # kept in memory, a few hundred bytes each
+_SINGLE = 8  # so many missing summaries of a day are read one by one, more with the whole day
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +41,15 @@ class Record:
 
 
 class History:
-    """Records by job_id. Methods raise UnavailableError and RefusedError."""
+    """Records by job_id. Methods raise UnavailableError and RefusedError.
 
-    def __init__(self, consul: ConsulClient) -> None:
-        self._consul = consul
+    `ours` is how the job_ids of this deployment begin: several may share one Consul.
+    """
+
+    def __init__(self, store: ConsulClient, ours: str = "") -> None:
+        self._consul = store
+        self._ours = ours
+        self._summaries: Recent[Summary] = Recent(_SUMMARIES)
 
     async def get(self, job_id: str) -> Record | None:
         """The record of a build, or None."""
@@ -38,15 +57,85 @@ class History:
         return None if raw is None else _decode(raw)
 
     async def recorded(self) -> set[str]:
-        """The job_ids that have a record."""
-        return {key.removeprefix(PREFIX) for key in await self._consul.keys(PREFIX)}
+        """The job_ids that need no record: those that have one, and those cleaned up."""
+        return await self._below(PREFIX) | await self.removed()
+
+    async def removed(self) -> set[str]:
+        """The job_ids that were cleaned up lately."""
+        return await self._below(REMOVED)
 
     async def add(self, build: Build, tails: Mapping[str, list[str]]) -> bool:
-        """Record an ended build; False where another controller has done so before."""
-        return await self._consul.create(PREFIX + build.job_id, encode(build, tails))
+        """Record an ended build; False where that was done before, or it was cleaned up."""
+        one = summary.of(build)
+        return await self._consul.transaction(
+            consul.absent(REMOVED + build.job_id),
+            consul.create(PREFIX + build.job_id, encode(build, tails)),
+            consul.put(one.key, summary.encode(one)),
+        )
+
+    async def remove(self, job_id: str, day: str) -> bool:
+        """Remove record and summary for good; False where another controller did it before."""
+        steps = (
+            consul.delete(PREFIX + job_id),
+            consul.delete(summary.key(day, job_id)),
+        )
+        first = await self._consul.transaction(
+            consul.create(REMOVED + job_id, utc_now().encode()), *steps
+        )
+        if not first:
+            await self._consul.transaction(*steps)
+        return first
+
+    async def index(self) -> dict[str, list[str]]:
+        """The job_ids of all summaries by day, the newest day first."""
+        days: dict[str, list[str]] = {}
+        for name in await self._below(summary.PREFIX):
+            day, _, job_id = name.partition("/")
+            days.setdefault(day, []).append(job_id)
+        return {day: days[day] for day in sorted(days, reverse=True)}
+
+    async def summaries(self, day: str, job_ids: Collection[str]) -> list[Summary]:
+        """The summaries of a day, in any order; without those removed meanwhile."""
+        missing = [job_id for job_id in job_ids if self._summaries.get(job_id) is None]
+        read: dict[str, bytes | None] = {}
+        if len(missing) > _SINGLE:
+            read |= await self._consul.values(summary.key(day, ""))
+        elif missing:
+            keys = [summary.key(day, job_id) for job_id in missing]
+            values = await concurrently(_SINGLE, self._consul.value, keys)
+            read |= dict(zip(missing, values, strict=True))
+        found = {job_id: self._summaries.get(job_id) for job_id in job_ids}
+        for job_id in missing:
+            if raw := read.get(job_id):
+                found[job_id] = self._summaries.put(job_id, summary.decode(job_id, raw))
+        return [one for one in found.values() if one is not None]
+
+    async def index_missing(self) -> int:
+        """Write the summaries of records that have none (of earlier versions); how many."""
+        have = {job_id for ids in (await self.index()).values() for job_id in ids}
+        written = 0
+        for job_id in await self._below(PREFIX) - have:
+            if (record := await self.get(job_id)) is None:
+                continue
+            one = summary.of(record.build)
+            written += await self._consul.transaction(
+                consul.absent(REMOVED + job_id),
+                consul.create(one.key, summary.encode(one)),
+            )
+        return written
+
+    async def forget_removed(self, known: Collection[str], before: str) -> None:
+        """Drop the marks of builds cleaned up before a moment, which Nomad does not know either."""
+        for job_id, since in (await self._consul.values(REMOVED)).items():
+            if job_id not in known and since.decode() < before:
+                await self._consul.delete(REMOVED + job_id)
+
+    async def _below(self, prefix: str) -> set[str]:
+        names = {key.removeprefix(prefix) for key in await self._consul.keys(prefix)}
+        return {name for name in names if name.rpartition("/")[2].startswith(self._ours)}
 
 
-def encode(build: Build, tails: Mapping[str, list[str]], most: int = MAX_VALUE) -> bytes:
+def encode(build: Build, tails: Mapping[str, list[str]], most: int = MAX_RECORD) -> bytes:
     """A record of at most `most` bytes: the oldest log lines go first, then steps."""
     shown, kept = build.shown(), {phase: list(lines) for phase, lines in tails.items()}
     while True:

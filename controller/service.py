@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from functools import partial
 
 from controller.builds import Builds
+from controller.cleanup import Cleanup
 from controller.clients.consul import ConsulClient
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
 from controller.clients.vault import VaultClient
+from controller.current_builds import CurrentBuilds
 from controller.dispatch import Dispatch
+from controller.gauges import Gauges
 from controller.health import Health
 from controller.history import History
+from controller.history_list import HistoryList
 from controller.log_follow import Follows
 from controller.log_stream import LogStreams
 from controller.logs import Logs
 from controller.metrics import Metrics
 from controller.record import Recorder
+from controller.retention import Retention
 from controller.settings import Settings
 from controller.waiting import Waiting
 from controller.watch import Watch
@@ -39,6 +44,8 @@ class Service:
     waiting: Waiting
     follows: Follows
     health: Health
+    history_list: HistoryList
+    cleanup: Cleanup
 
 
 @contextlib.asynccontextmanager
@@ -50,10 +57,10 @@ async def running(
     `failed` is called when a background task ends by an error: then the service should end too,
     rather than live on without its watch.
     """
-    metrics = Metrics()
+    metrics = Metrics(owners=settings.metrics_owners)
     nomad, consul = NomadClient(settings), ConsulClient(settings.consul_addr, settings.consul_token)
     vault = VaultClient(settings) if settings.vault_addr else None
-    files, history = NomadFiles(nomad), History(consul)
+    files, history = NomadFiles(nomad), History(consul, settings.job_ids_begin)
     builds = Builds(settings, nomad, files, history)
     watch = Watch(settings, nomad, metrics)
     logs = Logs(settings, builds, files, history)
@@ -61,6 +68,10 @@ async def running(
     recorder = Recorder(builds, logs, history, metrics)
     log_streams = LogStreams(settings, follows, files, history)
     health = Health(nomad, consul, vault, metrics)
+    current = CurrentBuilds(settings, nomad, builds)
+    cleanup = Cleanup(settings, nomad, files, builds, current, history, metrics)
+    retention = Retention(settings, history, current, cleanup)
+    gauges = Gauges(settings, nomad, builds, history, metrics)
     service = Service(
         settings=settings,
         metrics=metrics,
@@ -71,10 +82,14 @@ async def running(
         health=health,
         log_streams=log_streams,
         waiting=Waiting(builds, logs, log_streams),
+        history_list=HistoryList(history, current),
+        cleanup=cleanup,
     )
     tasks = [
         asyncio.create_task(watch.run(recorder.ended, history.recorded)),
         asyncio.create_task(health.run()),
+        asyncio.create_task(retention.run()),
+        asyncio.create_task(gauges.run()),
     ]
     for task in tasks:
         task.add_done_callback(partial(_ended, failed))

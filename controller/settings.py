@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from controller.contract import amounts
+from controller.contract.job_id import DispatchedJob
+
 CONFIG_PREFIX = "nomad-build-service/config/"
 _SECRET = "secret"  # noqa: S105  the key of a marker, not a secret
 
@@ -112,6 +115,16 @@ class Settings:
     stream_buffer: int = _setting(1 << 20, "Log bytes kept for the watchers of one phase.")
     log_answer: int = _setting(2 << 20, "Most log bytes of a phase in one getLogs answer.")
     history_tail: int = _setting(96 << 10, "Log bytes of each phase kept in the history.")
+    history_retention: int = _setting(
+        90 * 86400, "How long ended builds are kept in the history: 90d, 12h, seconds; 0: for ever."
+    )
+    retention_interval: float = _setting(3600.0, "Time between two passes of the retention.")
+    intermediate_repository: str = _setting(
+        "", "Repository of intermediate images, as the pack's intermediate_repository."
+    )
+    metrics_owners: int = _setting(
+        100, "Most owners that metrics name; builds of further ones are counted as _other."
+    )
     shutdown_grace: float = _setting(5.0, "Time for open requests to end after SIGTERM.")
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -123,6 +136,12 @@ class Settings:
             base if one.name == "default" else f"{base}-{one.name}": one
             for one in self.build_classes
         }
+
+    @property
+    def job_ids_begin(self) -> str:
+        """How the job_ids of this deployment's builds begin, of whichever build class."""
+        parent = f"{self.name_prefix}image-build"
+        return DispatchedJob(self.namespace, parent, "").job_id.removesuffix(".")
 
     def shown(self) -> dict[str, dict[str, Any]]:
         """Every value with its source, secrets masked."""
@@ -168,6 +187,8 @@ def _fields() -> list[Any]:
 def _parser(name: str, default: Any) -> Callable[[str], Any]:
     if name == "build_classes":
         return _classes
+    if name == "history_retention":
+        return amounts.age
     if isinstance(default, int | float):
         return type(default)
     if isinstance(default, tuple):

@@ -82,8 +82,9 @@ class Watch:
 
     def _take(self, jobs: list[dict[str, Any]]) -> None:
         ours = [(child, job) for job in jobs if (child := self._ours(job["ID"]))]
-        running = [child for child, job in ours if job["Status"] == "running"]
-        self._metrics.concurrent_jobs.set(len(running))
+        alive = [job["JobSummary"] for _, job in ours if job["Status"] != "dead"]
+        waiting = sum(not _placed(summary) for summary in alive)
+        self._metrics.builds(running=len(alive) - waiting, pending=waiting)
         # What Nomad has forgotten needs no remembering here.
         self._recorded &= {child.job_id for child, _ in ours}
         for child, job in ours:
@@ -140,3 +141,9 @@ class Watch:
                 )
             except Exception:  # one build that cannot be understood must not stop the others
                 log.exception("the end of build %s cannot be recorded", child.job_id)
+
+
+def _placed(summary: dict[str, Any] | None) -> bool:
+    """Whether a job has an allocation that has begun: prestart tasks count as running."""
+    groups = ((summary or {}).get("Summary") or {}).values()
+    return any(group["Running"] for group in groups)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +11,29 @@ import httpx
 
 from controller.errors import RefusedError, UnavailableError
 
-MAX_VALUE = 512 * 1024  # bytes, Consul's own limit
+# Consul takes 512 KB for a value, and for the whole body of a transaction, where values are base64.
+MAX_TRANSACTION_VALUES = 384_000  # bytes of values in one transaction
+Step = Mapping[str, Any]
+
+
+def create(key: str, value: bytes) -> Step:
+    """A transaction's step: store a value; there must be none yet."""
+    return {"Verb": "cas", "Key": key, "Value": base64.b64encode(value).decode(), "Index": 0}
+
+
+def put(key: str, value: bytes) -> Step:
+    """A transaction's step: store a value, whatever was there."""
+    return {"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()}
+
+
+def delete(key: str) -> Step:
+    """A transaction's step: remove a key, whether or not it is there."""
+    return {"Verb": "delete", "Key": key}
+
+
+def absent(key: str) -> Step:
+    """A transaction's step: there must be no such key."""
+    return {"Verb": "check-not-exists", "Key": key}
 
 
 class ConsulClient:
@@ -54,12 +76,14 @@ class ConsulClient:
         response = await self._request("GET", f"/kv/{quote(prefix)}", params={"keys": ""})
         return [] if response.status_code == 404 else list(response.json())
 
-    async def create(self, key: str, value: bytes) -> bool:
-        """Store a value where there is none yet; False where there is one."""
-        response = await self._request(
-            "PUT", f"/kv/{quote(key)}", params={"cas": "0"}, content=value
-        )
-        return bool(response.json())
+    async def transaction(self, *steps: Step) -> bool:
+        """Do every step or none; False where one did not hold (at most 128 steps)."""
+        response = await self._request("PUT", "/txn", json=[{"KV": step} for step in steps])
+        return response.status_code == 200
+
+    async def delete(self, key: str) -> None:
+        """Remove a key, whether or not it is there."""
+        await self._request("DELETE", f"/kv/{quote(key)}")
 
     async def service_address(self, name: str) -> str | None:
         """`HOST:PORT` of a healthy instance of a service, or None."""
@@ -77,12 +101,10 @@ class ConsulClient:
         path: str,
         *,
         params: Mapping[str, Any] | None = None,
-        content: bytes | None = None,
+        json: Sequence[Any] | None = None,
     ) -> httpx.Response:
         try:
-            response = await self._http.request(
-                method, f"/v1{path}", params=params, content=content
-            )
+            response = await self._http.request(method, f"/v1{path}", params=params, json=json)
         except httpx.HTTPError as error:
             raise UnavailableError(
                 "consul", f"{type(error).__name__} at {self.address}: {error}"
@@ -92,7 +114,7 @@ class ConsulClient:
                 f"consul refuses this service: {response.text.strip()[:300]}",
                 "give its token the rights on nomad-build-service/ in KV",
             )
-        if response.status_code >= 400 and response.status_code != 404:
+        if response.status_code >= 400 and response.status_code not in (404, 409):
             raise UnavailableError(
                 "consul", f"answered {response.status_code}: {response.text.strip()[:300]}"
             )

@@ -159,6 +159,22 @@ class NomadClient:
         """Deregister a job without purging it."""
         await self.request("DELETE", f"/job/{_part(job_id)}", purge="false", namespace=namespace)
 
+    async def purge(self, job_id: str, namespace: str | None = None) -> None:
+        """Remove a job and what Nomad knows of it; nothing happens where there is none."""
+        await self.request("DELETE", f"/job/{_part(job_id)}", purge="true", namespace=namespace)
+
+    async def collect(self, alloc_id: str) -> bool:
+        """Remove an ended allocation's directory from its node; False where there is none.
+
+        Afterwards Nomad still knows the allocation; once its job is purged it does not, and the
+        directory could no longer be reached: so this comes first.
+        """
+        try:
+            await self.request("PUT", f"/client/allocation/{alloc_id}/gc")
+        except NotFoundError:  # it was collected before, or (as Nomad words it) is not eligible
+            return False
+        return True
+
     def _query(self, query: Mapping[str, Any]) -> dict[str, Any]:
         return {"namespace": self.namespace} | {
             name: value for name, value in query.items() if value is not None

@@ -43,6 +43,15 @@ class NomadFiles:
             return None
         return None if found["IsDir"] else int(found["Size"])
 
+    async def exist(self, alloc_id: str) -> bool:
+        """Whether the allocation's directory is still on its node."""
+        try:
+            await self._nomad.get(f"/client/fs/stat/{alloc_id}", path="/")
+        except ServiceError as error:
+            _raise_unless_absent(error)
+            return False
+        return True
+
     async def read(self, alloc_id: str, path: str, *, offset: int = 0, limit: int) -> bytes | None:
         """Up to `limit` bytes from `offset` on, or None where there is no such file (any more)."""
         data = bytearray()

@@ -8,6 +8,9 @@ from typing import Any
 from controller.contract.field_error import FieldError
 
 _TIMESPAN = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?\Z")
+_AGE = re.compile("".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in "wdhms") + r"\Z")
+_AGE_UNITS = (7 * 86400, 86400, 3600, 60, 1)  # seconds
+_OLDEST = 100 * 365 * 86400  # seconds
 _AMOUNT = re.compile(r"([0-9]{1,9})\s?([A-Za-z]*)\Z")
 _UNITS = {
     "megahertz": {"": 1, "mhz": 1, "ghz": 1000},
@@ -46,6 +49,23 @@ def timespan(value: Any) -> int:
         raise FieldError("is not a length of time", "write 90s, 45m, 1h30m, or whole seconds")
     if not 1 <= seconds <= _LONGEST:
         raise FieldError(f"is {seconds} s, not between 1 s and 7 days", "write 90s, 45m or 1h30m")
+    return seconds
+
+
+def age(value: Any) -> int:
+    """How long ago, in whole seconds: an integer or text such as `90d`, `12h`, `1d12h`, `45m`."""
+    fix = "write 90d, 12h, 45m, or whole seconds"
+    if isinstance(value, int) and not isinstance(value, bool):
+        seconds = value
+    elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
+        seconds = int(value)
+    elif isinstance(value, str) and value and (match := _AGE.match(value)):
+        parts = zip(match.groups(), _AGE_UNITS, strict=True)
+        seconds = sum(int(number or 0) * unit for number, unit in parts)
+    else:
+        raise FieldError("is not a length of time", fix)
+    if not 0 <= seconds <= _OLDEST:
+        raise FieldError("is negative or longer than a century", fix)
     return seconds
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from controller.contract import amounts, git_names, image_names
+from controller.contract import amounts, git_names, image_names, moments
 from controller.contract.field_error import FieldError, Format, text_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -187,6 +187,7 @@ def digest(value: Any) -> str:
 
 
 FORMATS: dict[str, Format] = {
+    "age": amounts.age,
     "build-class": build_class,
     "command": command,
     "digest": digest,
@@ -206,6 +207,7 @@ FORMATS: dict[str, Format] = {
     "owner": owner,
     "platform": platform,
     "registry-url": image_names.registry_url,
+    "since": moments.since,
     "stage": stage,
     "tag": image_names.tag,
     "text": text,

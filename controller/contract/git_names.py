@@ -64,3 +64,17 @@ def ref(value: Any) -> str:
     if ".." in name or "@{" in name or name == "@" or name.endswith("."):
         raise FieldError("holds '..' or '@{', or ends with '.'", fix)
     return name
+
+
+def same_repository(given: str) -> str:
+    """A form of a repository's URL in which two ways of writing it are equal.
+
+    Scheme, user, the host's case, a last slash and `.git` are left out: `git@Host:team/app.git` and
+    `https://host/team/app` are the same repository.
+    """
+    if "://" in given:
+        authority, _, path = given.partition("://")[2].partition("/")
+        host = authority.rpartition("@")[2]
+    else:
+        host, _, path = given.rpartition("@")[2].partition(":")
+    return f"{host.lower()}/{path.strip('/').removesuffix('.git').rstrip('/')}"

@@ -6,6 +6,7 @@ so that nobody publishes to a default registry by accident.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -76,3 +77,13 @@ def tag(value: Any) -> str:
 def join(registry: str, name: str | None) -> str:
     """The repository that an image is published to. Raises FieldError for one that is not whole."""
     return repository(f"{registry}/{name}" if name else registry)
+
+
+def intermediate(repository_name: str, job_id: str) -> str:
+    """The intermediate image of a build: what one phase keeps in a registry for another.
+
+    Its tag is the job_id. A job_id that is no tag (too long, or with the `~` of an encoded
+    namespace) gives `build-` and its SHA-256 instead, which no job_id is: that has dots.
+    """
+    name = job_id if _TAG.match(job_id) else f"build-{hashlib.sha256(job_id.encode()).hexdigest()}"
+    return f"{repository_name}:{name}"

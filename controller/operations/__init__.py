@@ -3,7 +3,7 @@
 `OPERATIONS` is the whole list, in the order in which every door shows it.
 """
 
-from controller.operations import builds, logs, waiting
+from controller.operations import builds, history, logs, waiting
 from controller.operations.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -13,5 +13,7 @@ OPERATIONS: tuple[Operation, ...] = (
     waiting.get_failure,
     logs.get_logs,
     builds.kill_job,
+    history.get_history,
+    history.cleanup,
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -1,0 +1,127 @@
+"""Metrics that no event gives: read from the shared history and from Nomad now and then.
+
+Every replica reads the same, right after its start too: graph one of them or their maximum, never
+their sum.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from controller.build import Status
+from controller.builds import Builds
+from controller.clients.nomad import NomadClient
+from controller.concurrently import concurrently
+from controller.contract.log_line import utc
+from controller.errors import NotFoundError, ServiceError
+from controller.history import History
+from controller.metrics import SUCCESS_WINDOWS, Metrics
+from controller.settings import Settings
+
+log = logging.getLogger(__name__)
+_AT_ONCE = 8  # calls to Nomad
+_MOST = 256  # allocations that are asked for their usage; more than run on most clusters
+# Summaries are kept by day of submission: who ended in a window may have been submitted before it.
+_LONGEST_BUILD = timedelta(days=7)
+
+
+class Gauges:
+    """Sets job_success_rate and resource_usage at the pace of the lists."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        nomad: NomadClient,
+        builds: Builds,
+        history: History,
+        metrics: Metrics,
+    ) -> None:
+        self._parents = settings.parent_jobs
+        self._jobs = f"^{settings.name_prefix}image-build(-[a-z0-9-]+)?/dispatch-"
+        self._interval = settings.relist_interval
+        self._nomad = nomad
+        self._builds = builds
+        self._history = history
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Keep the metrics fresh until cancelled."""
+        while True:
+            for read in (self.success_rates, self.usage, self._forget_removed):
+                try:
+                    await read()
+                except ServiceError as error:
+                    log.warning("metrics are not fresh: %s", error.message)
+            await asyncio.sleep(self._interval * random.uniform(0.75, 1.25))  # noqa: S311  spreads replicas
+
+    async def success_rates(self) -> None:
+        """The share of builds that succeeded among those that ended in each window."""
+        now = datetime.now(UTC)
+        first = utc(now - timedelta(seconds=max(SUCCESS_WINDOWS.values())) - _LONGEST_BUILD)[:10]
+        ends: list[tuple[str, bool]] = []
+        for day, job_ids in (await self._history.index()).items():
+            if day < first:
+                break
+            ends += [
+                (one.finished_at, one.status == Status.SUCCEEDED)
+                for one in await self._history.summaries(day, job_ids)
+                if one.status != Status.CANCELLED
+            ]
+        for window, seconds in SUCCESS_WINDOWS.items():
+            since = utc(now - timedelta(seconds=seconds))
+            told = [succeeded for finished, succeeded in ends if finished >= since]
+            self._metrics.success(window, sum(told) / len(told) if told else math.nan)
+
+    async def usage(self) -> None:
+        """What the running builds use, as Nomad measures it; NaN where it does not."""
+        running: list[dict[str, Any]] = await self._nomad.get(
+            "/allocations",
+            filter=(
+                '(ClientStatus == "running" or ClientStatus == "pending") '
+                f'and JobID matches "{self._jobs}"'
+            ),
+        )
+        ours = [one for one in running if one["JobID"].rpartition("/")[0] in self._parents]
+        measured = [
+            one
+            for one in await concurrently(_AT_ONCE, self._stats, ours[:_MOST])
+            if one["CpuStats"].get("Measured") and one["MemoryStats"].get("Measured")
+        ]
+        nodes = {one["NodeID"] for one in ours}
+        disks = await concurrently(_AT_ONCE, self._disk, nodes)
+        unknown = math.nan if ours and not measured else 0.0
+        self._metrics.usage(
+            megahertz=sum((one["CpuStats"]["TotalTicks"] for one in measured), unknown),
+            cores=sum((one["CpuStats"]["Percent"] / 100 for one in measured), unknown),
+            memory=sum(
+                (one["MemoryStats"]["RSS"] or one["MemoryStats"]["Usage"] for one in measured),
+                unknown,
+            ),
+            disk=sum(disks),
+        )
+
+    async def _stats(self, allocation: dict[str, Any]) -> dict[str, Any]:
+        try:
+            found = await self._nomad.get(f"/client/allocation/{allocation['ID']}/stats")
+        except NotFoundError:
+            return {"CpuStats": {}, "MemoryStats": {}}  # it has just ended
+        usage: dict[str, Any] = found["ResourceUsage"]
+        return usage
+
+    async def _disk(self, node_id: str) -> float:
+        """Bytes used on the file system that holds a node's allocation directories.
+
+        Nomad measures no single allocation's disk; this is what runs full.
+        """
+        found = await self._nomad.get("/client/stats", node_id=node_id)
+        return float(found["AllocDirStats"]["Used"])
+
+    async def _forget_removed(self) -> None:
+        """Builds that another replica cleaned up are not answered from memory."""
+        for job_id in await self._history.removed():
+            self._builds.forget(job_id)
