@@ -46,20 +46,24 @@ class Which:
 
 @dataclass(slots=True)
 class Cleaned:
-    """What was removed, or would be. `kept` says of a job_id why something of it stays."""
+    """What was removed, or would be.
+
+    `kept` says of a job_id why something of it stays; in `errors` too where it should have gone.
+    """
 
     cleaned: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
-    failed: bool = False
+    errors: list[tuple[str, str]] = field(default_factory=list)
     remaining: int = 0
 
     def keep(self, job_id: str, why: str, *, failed: bool = False) -> None:
         """Say why something stays; `failed`: against what was asked for."""
         self.kept.append((job_id, why))
-        self.failed = self.failed or failed
+        if failed:
+            self.errors.append((job_id, why))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class Retention:
             done = await self._cleanup.many(which, dry_run=False, cause="retention")
             if done.cleaned:
                 log.info("%d builds are older than the history keeps", len(done.cleaned))
-            for job_id, why in done.kept:
+            for job_id, why in done.errors:
                 log.warning("build %s is old but not removed: %s", job_id, why)
             if not done.remaining or not done.cleaned:
                 break

@@ -180,7 +180,7 @@ async def _cleanup(service: Service, given: Any, progress: Progress) -> Document
         which = Which(older_than=given.older_than, owner=given.owner, limit=given.limit)
         done = await service.cleanup.many(which, dry_run=given.dry_run)
     return {
-        "success": not done.failed,
+        "success": not done.errors,
         "cleaned_jobs": done.cleaned,
         "message": _sentence(done, dry_run=given.dry_run),
         "dry_run": given.dry_run,

@@ -89,7 +89,7 @@ def serving(
     one = Serving(process, log_file)
     try:
         while not (found := _LISTENS.search(one.log)) or not _answers(found[1]):
-            assert process.poll() is None, one.log
+            assert process.poll() is None, f"ended with {process.returncode}\n{one.log}"
             assert time.monotonic() < begun + 20, one.log
             time.sleep(0.01)
         one.started_in = time.monotonic() - begun
