@@ -43,7 +43,7 @@ def ids(page: Mapping[str, Any]) -> list[str]:
     return [job["job_id"] for job in page["jobs"]]
 
 
-def recorded(served: Serving, job_id: str, owner: str) -> None:
+def recorded(served: Serving, job_id: str) -> None:
     """Wait until the list has a build from the history, not from Nomad."""
     consul = served_consul(served)
     eventually(
@@ -68,7 +68,8 @@ def test_running_and_ended_builds_are_in_one_list(builds: Builds, served: Servin
     builds.await_status(bad, "FAILED")
     slow = builds.submit(builds.request(builds.dockerfile("RUN echo begun; sleep 60"), owner=owner))
     builds.await_log(slow, "begun")
-    recorded(served, bad, owner)
+    builds.await_status(slow, "BUILDING")  # Nomad tells it seconds later
+    recorded(served, bad)
 
     page = listed(served, owner=owner)
     assert ids(page) == [slow, bad, good]
