@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+from mcp.server.lowlevel import Server
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,9 +20,9 @@ from controller.routes.guard import Guard
 from controller.service import Service
 
 
-def api(service: Service) -> Starlette:
-    """The API. It serves MCP only within `serving`."""
-    mcp = endpoint.Endpoint(server.product(service), service.settings.max_body)
+def api(service: Service, offered: Server[Any] | None = None) -> Starlette:
+    """The API; it serves MCP only within `serving`. `offered` takes the place of our MCP server."""
+    mcp = endpoint.Endpoint(offered or server.product(service), service.settings.max_body)
     app = Starlette(
         routes=[
             *builds.routes,
@@ -38,9 +40,9 @@ def api(service: Service) -> Starlette:
 
 
 @asynccontextmanager
-async def serving(service: Service) -> AsyncIterator[Starlette]:
+async def serving(service: Service, offered: Server[Any] | None = None) -> AsyncIterator[Starlette]:
     """The API with what of it runs in the background."""
-    application = api(service)
+    application = api(service, offered)
     async with application.state.mcp.running():
         yield application
 

@@ -15,6 +15,7 @@ from controller import __version__
 from controller.errors import ServiceError
 from controller.mcp import build_prompts, refusal, tasks, tools
 from controller.mcp.build_resources import BuildResources
+from controller.mcp.build_tasks import BuildTasks
 from controller.mcp.instructions import INSTRUCTIONS
 from controller.mcp.offer import Context, Offer
 from controller.service import Service
@@ -34,7 +35,7 @@ def product(service: Service) -> Server[Any]:
         prompts=build_prompts.of(service),
     )
     server = of(offer)
-    tasks.serve(server, service)
+    tasks.serve(server, BuildTasks(service))
     return server
 
 

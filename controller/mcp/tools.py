@@ -5,7 +5,7 @@ from __future__ import annotations
 import mcp_types as types
 from mcp.server.context import HandlerResult
 
-from controller.mcp import tasks, tool_schema
+from controller.mcp import build_tasks, tasks, tool_schema
 from controller.mcp.offer import Context, Tool
 from controller.mcp.progress import Notifications
 from controller.mcp.results import answered
@@ -32,8 +32,8 @@ def _tool(service: Service, operation: Operation) -> Tool:
             answer = await operation.run(service, given, progress)
         finally:
             progress.over()
-        if operation.name in tasks.STARTED_BY and tasks.declared(context):
-            return await tasks.started(service, answer)
+        if operation.name == build_tasks.STARTED_BY and tasks.declared(context):
+            return await build_tasks.BuildTasks(service).started(answer)
         return answered(answer)
 
     return Tool(listed(operation), call)

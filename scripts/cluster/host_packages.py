@@ -96,6 +96,7 @@ DEMO_PACKAGES: tuple[Package, ...] = (
     Package("lighttpd", _program("lighttpd"), ("lighttpd.service",)),
     Package("openssh-server", ("/usr/sbin/sshd",), ("ssh.service", "ssh.socket")),
     Package("apache2-utils", _program("htpasswd")),
+    Package("npm", _program("npm")),
 )
 
 

@@ -1,0 +1,94 @@
+"""Builds as tasks of the extension io.modelcontextprotocol/tasks.
+
+A task's ID is the build's job_id and its state is the build's, so any replica answers for any task,
+and a task lives as long as the build is known. Nothing is kept here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.build import Build, Status
+from controller.contract.log_line import utc_now
+from controller.mcp import results
+from controller.operations import BY_NAME
+from controller.service import Service
+
+STARTED_BY = "submitJob"
+_TTL_MS = 24 * 3600 * 1000  # the history keeps a build for longer
+_POLL_MS = 2000
+_STATUS = {
+    Status.SUCCEEDED: "completed",
+    Status.FAILED: "completed",  # `failed` means an error of the protocol; the result has isError
+    Status.CANCELLED: "cancelled",
+}
+
+
+class BuildTasks:
+    """The builds of a service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def started(self, submitted: dict[str, Any]) -> dict[str, Any]:
+        """The task of a build that was submitted: it is in Nomad, so it is durable already."""
+        if submitted["created"]:
+            now = utc_now()
+            task = _task(submitted["job_id"], "working", submitted["status"], now, now)
+        else:
+            task = _of(await self._service.builds.get(submitted["job_id"]))
+        return {"resultType": "task", **task}
+
+    async def get(self, task_id: str) -> dict[str, Any]:
+        """The build as a task. Raises UnknownBuildError."""
+        build = await self._service.builds.get(task_id)
+        task = _of(build)
+        if task["status"] == "completed":
+            task["result"] = await self._result(build)
+        return task
+
+    async def cancel(self, task_id: str) -> None:
+        """Stop the build; one that is over stays as it is."""
+        await BY_NAME["killJob"].run(self._service, {"job_id": task_id})
+
+    async def update(self, task_id: str, responses: dict[str, Any]) -> None:
+        """A build asks nothing, so there is nothing to take."""
+        await self._service.builds.get(task_id)
+
+    async def _result(self, build: Build) -> dict[str, Any]:
+        """What the tool would have answered, had it waited for the end."""
+        failed = build.status is Status.FAILED
+        name, more = ("getFailure", {}) if failed else ("waitForJob", {"timeout": 0})
+        answer = await BY_NAME[name].run(self._service, {"job_id": build.job_id, **more})
+        result = results.answered(answer, is_error=failed)
+        return {"resultType": "complete", **result.model_dump(by_alias=True, exclude_none=True)}
+
+
+def _of(build: Build) -> dict[str, Any]:
+    times = [
+        moment
+        for view in build.phases.values()
+        for moment in (view.started_at, view.finished_at)
+        if moment
+    ]
+    began = build.submitted_at or utc_now()
+    words = f"{build.status}: {build.message}" if build.message else str(build.status)
+    return _task(
+        build.job_id,
+        _STATUS.get(build.status, "working"),
+        build.error or words,
+        began,
+        max([began, *times, build.finished_at or began]),
+    )
+
+
+def _task(task_id: str, status: str, message: str, created: str, updated: str) -> dict[str, Any]:
+    return {
+        "taskId": task_id,
+        "status": status,
+        "statusMessage": message,
+        "createdAt": created,
+        "lastUpdatedAt": updated,
+        "ttlMs": _TTL_MS,
+        "pollIntervalMs": _POLL_MS,
+    }
