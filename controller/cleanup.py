@@ -22,6 +22,7 @@ from controller.contract.log_line import utc
 from controller.current_builds import Current, CurrentBuilds
 from controller.errors import ServiceError, UnknownBuildError
 from controller.history import History
+from controller.image_removal import ImageRemoval
 from controller.metrics import Metrics
 from controller.settings import Settings
 
@@ -89,6 +90,7 @@ class Cleanup:
         builds: Builds,
         current: CurrentBuilds,
         history: History,
+        images: ImageRemoval,
         metrics: Metrics,
     ) -> None:
         self._ours = settings.job_ids_begin
@@ -97,6 +99,7 @@ class Cleanup:
         self._builds = builds
         self._current = current
         self._history = history
+        self._images = images
         self._metrics = metrics
 
     async def one(self, job_id: str, *, dry_run: bool) -> Cleaned:
@@ -190,14 +193,28 @@ class Cleanup:
                 await self._remove_one(cleaned, ended, dry_run=dry_run)
             except ServiceError as error:
                 cleaned.keep(ended.job_id, error.message, failed=True)
-            else:
-                cleaned.cleaned.append(ended.job_id)
 
         await concurrently(_AT_ONCE, remove, found)
+        await self._remove_images(cleaned, [ended.job_id for ended in found], dry_run=dry_run)
+        failed = {job_id for job_id, _ in cleaned.errors}
+        cleaned.cleaned = [ended.job_id for ended in found if ended.job_id not in failed]
         if not dry_run:
             for kind in ("history", "logs", "images"):
                 count = len(getattr(cleaned, kind))
                 self._metrics.cleanup_removed.labels(kind, cause).inc(count)
+
+    async def _remove_images(self, cleaned: Cleaned, job_ids: list[str], *, dry_run: bool) -> None:
+        try:
+            fates = await self._images.remove(job_ids, dry_run=dry_run)
+        except ServiceError as error:
+            for job_id in job_ids:
+                cleaned.keep(job_id, f"intermediate image: {error.message}", failed=True)
+            return
+        for fate in fates:
+            if fate.status == "removed":
+                cleaned.images.append(fate.reference)
+            elif fate.status == "kept":
+                cleaned.keep(fate.job_id, f"{fate.reference}: {fate.why}", failed=True)
 
     async def _remove_one(self, cleaned: Cleaned, ended: _Ended, *, dry_run: bool) -> None:
         if dry_run:

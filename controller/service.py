@@ -20,6 +20,7 @@ from controller.gauges import Gauges
 from controller.health import Health
 from controller.history import History
 from controller.history_list import HistoryList
+from controller.image_removal import ImageRemoval
 from controller.log_follow import Follows
 from controller.log_stream import LogStreams
 from controller.logs import Logs
@@ -69,7 +70,8 @@ async def running(
     log_streams = LogStreams(settings, follows, files, history)
     health = Health(nomad, consul, vault, metrics)
     current = CurrentBuilds(settings, nomad, builds)
-    cleanup = Cleanup(settings, nomad, files, builds, current, history, metrics)
+    images = ImageRemoval(settings, nomad, files)
+    cleanup = Cleanup(settings, nomad, files, builds, current, history, images, metrics)
     retention = Retention(settings, history, current, cleanup)
     gauges = Gauges(settings, nomad, builds, history, metrics)
     service = Service(

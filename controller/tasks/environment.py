@@ -35,6 +35,8 @@ class TaskEnvironment:
     vault_role: str
     vault_kv_mount: str
     pull_credentials_path: str
+    intermediate_repository: str
+    intermediate_credentials_path: str
     insecure_registries: tuple[str, ...]
     git_protocols: tuple[str, ...]
     git_known_hosts: str
@@ -84,6 +86,8 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         vault_role=environ.get("NBS_VAULT_ROLE", ""),
         vault_kv_mount=environ.get("NBS_VAULT_KV_MOUNT", "secret"),
         pull_credentials_path=environ.get("NBS_PULL_CREDENTIALS_PATH", ""),
+        intermediate_repository=environ.get("NBS_INTERMEDIATE_REPOSITORY", ""),
+        intermediate_credentials_path=environ.get("NBS_INTERMEDIATE_CREDENTIALS_PATH", ""),
         insecure_registries=_words(environ.get("NBS_INSECURE_REGISTRIES", "")),
         git_protocols=_words(environ.get("NBS_GIT_PROTOCOLS", "https,ssh")),
         git_known_hosts=environ.get("NBS_GIT_KNOWN_HOSTS", ""),

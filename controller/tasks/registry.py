@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from controller.tasks import diagnosis
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline, Program, run
+
+_NO_REPOSITORY = re.compile(r"name unknown|repository name not known|NAME_UNKNOWN|status code 404")
 
 
 def host_of(repository: str) -> str:
@@ -99,6 +102,31 @@ class Registry:
         if code:
             raise diagnosis.push_failure(reference, lines["stderr"])
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of a repository; none where it does not exist. Raises PhaseFailed."""
+        lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        program = Program(
+            ["skopeo", "list-tags", "--authfile", self._authfile, f"docker://{repository}"],
+            env=self._env,
+        )
+        raw, code = program.read_all(lambda text: lines["stderr"].append(text), self._deadline)
+        if not code:
+            return [str(tag) for tag in json.loads(raw).get("Tags") or []]
+        if _NO_REPOSITORY.search("\n".join(lines["stderr"])):
+            return []
+        raise diagnosis.push_failure(repository, lines["stderr"])
+
+    def delete(self, reference: str) -> str:
+        """Delete a manifest by digest; empty, or why the registry did not."""
+        said: list[str] = []
+        code = run(
+            ["skopeo", "delete", "--authfile", self._authfile, f"docker://{reference}"],
+            lambda stream, text: said.append(self._log.write(stream, text)),
+            self._deadline,
+            env=self._env,
+        )
+        return diagnosis.push_failure(reference, said).message if code else ""
 
     def verify(self, reference: str, digest: str) -> None:
         """Check that a tag names `digest` in the registry. Raises PhaseFailed(DigestMismatch)."""

@@ -132,6 +132,24 @@ variable "pull_credentials_path" {
   default     = ""
 }
 
+variable "intermediate_repository" {
+  description = "Repository for images that one phase of a build keeps for another, such as registry.example.com/nbs/intermediate; tagged with the job_id, removed by cleanup. Empty: none are kept."
+  type        = string
+  default     = ""
+}
+
+variable "intermediate_credentials_path" {
+  description = "Vault path (below registry/) of username and password for intermediate_repository, with the right to delete; empty for none."
+  type        = string
+  default     = ""
+}
+
+variable "history_retention" {
+  description = "How long ended builds are kept in the history: 30d, 12h; 0 for ever. Empty: the controller's setting in Consul, else 90 days."
+  type        = string
+  default     = ""
+}
+
 variable "git_protocols" {
   description = "Git transports that may be used. Add http only for servers that you trust on a network that you trust."
   type        = list(string)

@@ -94,6 +94,7 @@ def test_rendered_classes_and_prefix(cluster: Cluster, tmp_path: Path) -> None:
         "b-image-build",
         "b-image-build-gpu",
         "b-image-build-large",
+        "b-image-cleanup",
         "b-image-promote",
         "b-image-prune",
         "b-nomad-build-service",
@@ -110,6 +111,7 @@ def test_rendered_classes_and_prefix(cluster: Cluster, tmp_path: Path) -> None:
         ({"build_classes": {"default": CLASS, "A b": CLASS}}, "class name"),
         ({"build_network_allow": ["everything"]}, "build_network_allow"),
         ({"build_timeout": "soon"}, "build_timeout"),
+        ({"intermediate_repository": "host/x:tag"}, "intermediate_repository"),
     ],
 )
 def test_wrong_variables_are_refused_by_name(

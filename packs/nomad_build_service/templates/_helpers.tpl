@@ -2,6 +2,7 @@
 [[- define "checks" -]]
 [[- if not (has (var "driver" .) (list "docker" "raw_exec")) ]][[ fail (printf "variable driver must be docker or raw_exec, not %q" (var "driver" .)) ]][[ end -]]
 [[- if not (regexMatch "^[A-Za-z0-9-]*$" (var "name_prefix" .)) ]][[ fail (printf "variable name_prefix may hold letters, digits and dashes only, not %q" (var "name_prefix" .)) ]][[ end -]]
+[[- if not (regexMatch "^$|^[^/@[:space:]]+/[^@:[:space:]]+$" (var "intermediate_repository" .)) ]][[ fail (printf "variable intermediate_repository must be HOST/PATH without tag, not %q" (var "intermediate_repository" .)) ]][[ end -]]
 [[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]

@@ -101,8 +101,12 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_VAULT_KV_MOUNT   = [[ var "vault_kv_mount" . | quote ]]
         NBS_VAULT_ROLE       = "[[ var "vault_role_prefix" . ]]-controller"
         NBS_VAULT_JWT_FILE   = "${NOMAD_SECRETS_DIR}/nomad_vault.jwt"
+        NBS_INTERMEDIATE_REPOSITORY = [[ var "intermediate_repository" . | quote ]]
         VAULT_ADDR           = [[ var "vault_addr" . | quote ]]
         CONSUL_HTTP_ADDR     = [[ var "consul_addr" . | quote ]]
+[[- if var "history_retention" . ]]
+        NBS_HISTORY_RETENTION = [[ var "history_retention" . | quote ]]
+[[- end ]]
 [[- if var "nomad_addr" . ]]
         NOMAD_ADDR           = [[ var "nomad_addr" . | quote ]]
 [[- end ]]

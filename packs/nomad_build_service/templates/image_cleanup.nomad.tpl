@@ -1,0 +1,36 @@
+[[ template "checks" . ]]
+job "[[ var "name_prefix" . ]]image-cleanup" {
+[[- template "placement" . ]]
+  node_pool   = [[ var "node_pool" . | quote ]]
+  type        = "batch"
+
+  parameterized {
+    payload       = "required"
+    meta_optional = ["pack.deployment_name"]
+  }
+
+  group "cleanup" {
+[[- template "at_most_once" ]]
+
+    # Removes intermediate images. Reads the credential of the intermediate repository.
+    task "cleanup" {
+[[ template "runner_driver" (list . "cleanup") ]]
+
+      dispatch_payload {
+        file = "request.json"
+      }
+[[ template "vault_identity" . ]]
+[[ template "runner_env" . ]]
+        NBS_VAULT_ROLE            = "[[ var "vault_role_prefix" . ]]-publish"
+
+        NBS_INTERMEDIATE_REPOSITORY       = [[ var "intermediate_repository" . | quote ]]
+        NBS_INTERMEDIATE_CREDENTIALS_PATH = [[ var "intermediate_credentials_path" . | quote ]]
+      }
+
+      resources {
+        cpu    = 100
+        memory = 256
+      }
+    }
+  }
+}
