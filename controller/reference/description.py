@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from controller import __version__, errors
 from controller.contract.reasons import REASONS
 from controller.operations import OPERATIONS
 from controller.operations.operation import Operation
 from controller.reference import openapi
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent
 
@@ -73,12 +76,24 @@ def render(template: str) -> str:
         keep_trailing_newline=True,
     )
     environment.globals.update(fields=fields, example=example, refusals=openapi.refusals)
+    environment.filters["code"] = _code
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     return environment.get_template(template).render(
         version=__version__,
         operations=OPERATIONS,
         errors=all_errors(),
         reasons=list(REASONS.values()),
+    )
+
+
+def _code(text: str) -> Markup:
+    """Text as HTML, with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(  # noqa: S704  every part is escaped
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
     )
 
 
