@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from controller.mcp import endpoint, server
-from controller.routes import builds, health, problems, reference, streams
+from controller.routes import authenticate, builds, health, problems, reference, streams
+from controller.routes.authenticate import Authenticate
 from controller.routes.guard import Guard
 from controller.service import Service
 
@@ -30,8 +31,14 @@ def api(service: Service, offered: Server[Any] | None = None) -> Starlette:
             *health.routes,
             *reference.routes,
             Route(endpoint.PATH, mcp),
+            *authenticate.routes,
         ],
-        middleware=[Middleware(Guard, settings=service.settings)],
+        middleware=[
+            Middleware(Guard, settings=service.settings),
+            Middleware(
+                Authenticate, authentication=service.authentication, settings=service.settings
+            ),
+        ],
         exception_handlers=problems.handlers,
     )
     app.state.service = service

@@ -86,10 +86,7 @@ class Builds:
     async def _forgotten(self, child: DispatchedJob) -> Build:
         record = await self._history.get(child.job_id)
         if record is None:
-            raise UnknownBuildError(
-                f"there is no build {child.job_id}",
-                "Nomad does not know it and the history has no record of it",
-            )
+            raise UnknownBuildError.of(child.job_id)
         return self._final.put(child.job_id, record.build)
 
     async def _fold(self, child: DispatchedJob, job: dict[str, Any]) -> tuple[Build, bool]:

@@ -53,6 +53,14 @@ class UnknownBuildError(ServiceError):
     status = 404
     name = "unknown_job"
 
+    @classmethod
+    def of(cls, job_id: str) -> UnknownBuildError:
+        """The error for a build that Nomad and the history do not know, or may not show."""
+        return cls(
+            f"there is no build {job_id}",
+            "Nomad does not know it and the history has no record of it",
+        )
+
 
 class IdempotencyConflictError(ServiceError):
     """The idempotency key was used before, for another request."""
@@ -80,6 +88,26 @@ class MisdirectedError(ServiceError):
 
     status = 421
     name = "misdirected_request"
+
+
+class UnauthenticatedError(ServiceError):
+    """The request has no credential, or one that is not valid (any more)."""
+
+    status = 401
+    name = "unauthenticated"
+
+
+class ForbiddenError(ServiceError):
+    """The caller's credential lacks the scope that the operation needs."""
+
+    status = 403
+    name = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            f"your credential lacks the scope {scope}", f"get one with the scope {scope}"
+        )
+        self.scope = scope
 
 
 class ForeignOriginError(ServiceError):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from controller.authentication import Authentication
 from controller.builds import Builds
 from controller.cleanup import Cleanup
 from controller.clients.consul import ConsulClient
@@ -37,6 +38,7 @@ class Service:
     """One of each, sharing connections."""
 
     settings: Settings
+    authentication: Authentication
     metrics: Metrics
     builds: Builds
     dispatch: Dispatch
@@ -76,6 +78,7 @@ async def running(
     gauges = Gauges(settings, nomad, builds, history, metrics)
     service = Service(
         settings=settings,
+        authentication=Authentication(settings),
         metrics=metrics,
         builds=builds,
         logs=logs,

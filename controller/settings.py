@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from controller.callers import SCOPES
 from controller.contract import amounts
 from controller.contract.job_id import DispatchedJob
 
@@ -74,6 +75,22 @@ class Settings:
     )
     allowed_origins: tuple[str, ...] = _setting(
         (), "Origins of web pages that may call the API, such as https://ui.example.com."
+    )
+    public_url: str = _setting(
+        "", "URL that callers reach the API by, where it is not the one that they ask for."
+    )
+    auth_mode: str = _setting(
+        "none", "`none`: callers need no credential. `jwt`: a token of auth_issuer."
+    )
+    auth_issuer: str = _setting(
+        "", "OpenID Connect issuer of callers' tokens; its keys are found by discovery."
+    )
+    auth_audience: str = _setting("", "Audience that callers' tokens must have.")
+    auth_jwks_url: str = _setting("", "The issuer's keys, where it has no discovery document.")
+    auth_owner_claim: str = _setting("sub", "Claim that names the owner of the caller's builds.")
+    auth_scope_claim: str = _setting("scope", "Claim that holds the caller's scopes.")
+    auth_default_scopes: tuple[str, ...] = _setting(
+        (), "Scopes of callers whose token names none, separated by commas."
     )
     log_level: str = _setting("info", "debug, info, warning or error.")
     namespace: str = _setting(
@@ -177,7 +194,23 @@ def load(environ: Mapping[str, str], stored: Mapping[str, str]) -> Settings:
             values[item.name] = _parser(item.name, item.default)(text)
         except (ValueError, TypeError, AttributeError) as error:
             raise SettingError(f"setting {item.name} from {sources[item.name]}: {error}") from error
-    return Settings(**values, sources=sources)
+    settings = Settings(**values, sources=sources)
+    _check_authentication(settings)
+    return settings
+
+
+def _check_authentication(settings: Settings) -> None:
+    if settings.auth_mode not in ("none", "jwt"):
+        raise SettingError(f"setting auth_mode: {settings.auth_mode!r} is neither none nor jwt")
+    if settings.auth_mode == "jwt":
+        if not settings.auth_audience:
+            raise SettingError("setting auth_audience: auth_mode jwt needs it")
+        if not (settings.auth_issuer or settings.auth_jwks_url):
+            raise SettingError("setting auth_issuer: auth_mode jwt needs it, or auth_jwks_url")
+    if unknown := set(settings.auth_default_scopes) - set(SCOPES):
+        raise SettingError(
+            f"setting auth_default_scopes: {sorted(unknown)} are no scopes; known: {list(SCOPES)}"
+        )
 
 
 def _fields() -> list[Any]:

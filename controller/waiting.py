@@ -47,30 +47,32 @@ class Waiting:
         the seconds that have passed and the build's state in words, whenever something happens.
         """
         build = await self._builds.get(job_id)
-        seen = await self._seen(build, after)
+        seen = _Seen(after)
+        await self._read(build, seen)
         if not build.status.final and seconds:
             began = asyncio.get_running_loop().time()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._follow(build.job_id, seen, tell, began)
             build = await self._builds.get(job_id)
+            if build.status.final and not seen.ended:  # it ended in the last moment
+                await self._read(build, seen)
         return _answer(build, seen, lines)
 
-    async def _seen(self, build: Build, after: cursor.Cursor | None) -> _Seen:
-        """What is in the log already."""
-        found = await self._logs.answer(build.job_id, Wanted(tail=_LOOK_BACK, after=after))
-        seen = _Seen(found["cursor"], left_out=bool(found["truncated"]))
+    async def _read(self, build: Build, seen: _Seen) -> None:
+        """Take what is in the log already."""
+        found = await self._logs.answer(build.job_id, Wanted(tail=_LOOK_BACK, after=seen.cursor))
         for phase in PHASES:
             for text in found["logs"][phase] or []:
                 seen.line(phase, text)
-        return seen
+        seen.cursor = cursor.parse(found["cursor"]) if found["cursor"] else None
+        seen.left_out |= bool(found["truncated"])
 
     async def _follow(self, job_id: str, seen: _Seen, tell: Tell, began: float) -> None:
-        begin = cursor.parse(seen.cursor) if seen.cursor else None
-        async with aclosing(self._log_streams.watch(job_id, begin)) as events:  # type: ignore[type-var]
+        async with aclosing(self._log_streams.watch(job_id, seen.cursor)) as events:  # type: ignore[type-var]
             async for event in events:
                 seen.take(event)
-                if event.kind == "end":
+                if seen.ended:
                     return
                 now = asyncio.get_running_loop().time()
                 await tell(now - began, None, seen.words)
@@ -79,9 +81,10 @@ class Waiting:
 class _Seen:
     """The newest lines, the present step, and the position after them."""
 
-    def __init__(self, cursor: str | None, *, left_out: bool) -> None:
-        self.cursor = cursor
-        self.left_out = left_out
+    def __init__(self, after: cursor.Cursor | None) -> None:
+        self.cursor = after
+        self.left_out = False
+        self.ended = False
         self.lines: deque[str] = deque(maxlen=_LOOK_BACK)
         self.step: str | None = None
         self.words = ""
@@ -95,7 +98,8 @@ class _Seen:
 
     def take(self, event: StreamEvent) -> None:
         """Take one event of the stream."""
-        self.cursor = event.cursor or self.cursor
+        self.cursor = cursor.parse(event.cursor) if event.cursor else self.cursor
+        self.ended |= event.kind == "end"
         if event.kind == "log":
             self.line(event.data["phase"], event.data["message"])
         if event.kind != "keepalive":
@@ -121,7 +125,7 @@ def _answer(build: Build, seen: _Seen, most: int) -> dict[str, Any]:
         "step": seen.step if running else None,
         "lines": lines,
         "lines_left_out": seen.left_out or len(lines) < len(seen.lines),
-        "cursor": seen.cursor,
+        "cursor": str(seen.cursor) if seen.cursor else None,
         "commit": build.commit,
         "image": build.image,
         "digest": build.digest,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import mcp_types as types
 
 from controller.mcp import recent, refusal
-from controller.mcp.offer import Context, Prompt
+from controller.mcp.offer import Context, Prompt, caller
 from controller.operations import BY_NAME
 from controller.service import Service
 
@@ -47,7 +47,7 @@ def _fix_failed_build(service: Service) -> Prompt:
     async def get(context: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         given = _arguments(params, "job_id")
         with refusal.as_json_rpc():
-            failure = await BY_NAME["getFailure"].run(service, given)
+            failure = await BY_NAME["getFailure"].run(service, given, caller(context))
         if not failure["failed"]:
             text = f"The build {failure['job_id']} has not failed: {json.dumps(failure)}"
             return _says(text)
@@ -58,11 +58,11 @@ def _fix_failed_build(service: Service) -> Prompt:
         )
         return _says(_FIX.format(job_id=failure["job_id"]), types.EmbeddedResource(resource=known))
 
-    async def complete(argument: str, value: str) -> Sequence[str]:
+    async def complete(context: Context, argument: str, value: str) -> Sequence[str]:
         if argument != "job_id":
             return ()
         with refusal.as_json_rpc():
-            return await recent.job_ids(service, value, failed=True)
+            return await recent.job_ids(service, caller(context), value, failed=True)
 
     return Prompt(
         types.Prompt(

@@ -15,6 +15,7 @@ import mcp_types as types
 
 from controller.contract.results import PHASES
 from controller.mcp import recent, refusal
+from controller.mcp.offer import Context, caller
 from controller.operations import BY_NAME
 from controller.service import Service
 
@@ -56,10 +57,10 @@ class BuildResources:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def listed(self) -> Sequence[types.Resource]:
+    async def listed(self, context: Context) -> Sequence[types.Resource]:
         """The newest builds."""
         with refusal.as_json_rpc():
-            builds = await recent.builds(self._service)
+            builds = await recent.builds(self._service, caller(context))
         return [
             types.Resource(
                 uri=f"build://{quote(build['job_id'])}",
@@ -71,7 +72,7 @@ class BuildResources:
             for build in builds
         ]
 
-    async def read(self, uri: str) -> types.ReadResourceResult:
+    async def read(self, context: Context, uri: str) -> types.ReadResourceResult:
         """One resource. Raises MCPError."""
         found = _URI.fullmatch(uri)
         if not found or found[3] not in (None, *PHASES):
@@ -84,12 +85,14 @@ class BuildResources:
         job_id, what, phase = unquote(found[1]), found[2], found[3]
         with refusal.as_json_rpc():
             if phase or what == "log":
-                return await self._log(uri, job_id, phase)
+                return await self._log(context, uri, job_id, phase)
             if what == "outcome":
-                return await self._outcome(uri, job_id)
-            return _read(uri, await self._ask("getStatus", job_id))
+                return await self._outcome(context, uri, job_id)
+            return _read(uri, await self._ask(context, "getStatus", job_id))
 
-    async def complete(self, template: str, argument: str, value: str) -> Sequence[str] | None:
+    async def complete(
+        self, context: Context, template: str, argument: str, value: str
+    ) -> Sequence[str] | None:
         """Values of `job_id` and `phase`."""
         if template not in [one.uri_template for one in self.templates]:
             return None
@@ -97,11 +100,13 @@ class BuildResources:
             return [phase for phase in PHASES if phase.startswith(value)]
         if argument == "job_id":
             with refusal.as_json_rpc():
-                return await recent.job_ids(self._service, value)
+                return await recent.job_ids(self._service, caller(context), value)
         return ()
 
-    async def _log(self, uri: str, job_id: str, phase: str | None) -> types.ReadResourceResult:
-        answer = await self._ask("getLogs", job_id, phase=phase, tail=_LINES)
+    async def _log(
+        self, context: Context, uri: str, job_id: str, phase: str | None
+    ) -> types.ReadResourceResult:
+        answer = await self._ask(context, "getLogs", job_id, phase=phase, tail=_LINES)
         parts = [
             text
             for one, lines in answer["logs"].items()
@@ -109,15 +114,16 @@ class BuildResources:
         ]
         return _result(uri, "\n".join([*parts, ""]), _TEXT, _LIVE_MS)
 
-    async def _outcome(self, uri: str, job_id: str) -> types.ReadResourceResult:
-        now = await self._ask("waitForJob", job_id, timeout=0, lines=0)
+    async def _outcome(self, context: Context, uri: str, job_id: str) -> types.ReadResourceResult:
+        now = await self._ask(context, "waitForJob", job_id, timeout=0, lines=0)
         shown = {name: now[name] for name in _OUTCOME}
         if now["error"]:
-            shown["failure"] = await self._ask("getFailure", job_id)
+            shown["failure"] = await self._ask(context, "getFailure", job_id)
         return _read(uri, shown)
 
-    async def _ask(self, name: str, job_id: str, **given: Any) -> dict[str, Any]:
-        return await BY_NAME[name].run(self._service, {"job_id": job_id, **given})
+    async def _ask(self, context: Context, name: str, job_id: str, **given: Any) -> dict[str, Any]:
+        document = {"job_id": job_id, **given}
+        return await BY_NAME[name].run(self._service, document, caller(context))
 
 
 def _read(uri: str, document: dict[str, Any]) -> types.ReadResourceResult:

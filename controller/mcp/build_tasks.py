@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from controller.build import Build, Status
+from controller.callers import READ, WRITE
 from controller.contract.log_line import utc_now
 from controller.mcp import results
+from controller.mcp.offer import Context, caller
 from controller.operations import BY_NAME
+from controller.operations.operation import admit
 from controller.service import Service
 
 STARTED_BY = "submitJob"
@@ -39,27 +42,30 @@ class BuildTasks:
             task = _of(await self._service.builds.get(submitted["job_id"]))
         return {"resultType": "task", **task}
 
-    async def get(self, task_id: str) -> dict[str, Any]:
+    async def get(self, context: Context, task_id: str) -> dict[str, Any]:
         """The build as a task. Raises UnknownBuildError."""
+        await admit(self._service, caller(context), READ, task_id)
         build = await self._service.builds.get(task_id)
         task = _of(build)
         if task["status"] == "completed":
-            task["result"] = await self._result(build)
+            task["result"] = await self._result(context, build)
         return task
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, context: Context, task_id: str) -> None:
         """Stop the build; one that is over stays as it is."""
-        await BY_NAME["killJob"].run(self._service, {"job_id": task_id})
+        await BY_NAME["killJob"].run(self._service, {"job_id": task_id}, caller(context))
 
-    async def update(self, task_id: str, responses: dict[str, Any]) -> None:
+    async def update(self, context: Context, task_id: str, responses: dict[str, Any]) -> None:
         """A build asks nothing, so there is nothing to take."""
+        await admit(self._service, caller(context), WRITE, task_id)
         await self._service.builds.get(task_id)
 
-    async def _result(self, build: Build) -> dict[str, Any]:
+    async def _result(self, context: Context, build: Build) -> dict[str, Any]:
         """What the tool would have answered, had it waited for the end."""
         failed = build.status is Status.FAILED
         name, more = ("getFailure", {}) if failed else ("waitForJob", {"timeout": 0})
-        answer = await BY_NAME[name].run(self._service, {"job_id": build.job_id, **more})
+        document = {"job_id": build.job_id, **more}
+        answer = await BY_NAME[name].run(self._service, document, caller(context))
         result = results.answered(answer, is_error=failed)
         return {"resultType": "complete", **result.model_dump(by_alias=True, exclude_none=True)}
 

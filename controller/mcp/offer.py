@@ -13,21 +13,35 @@ from typing import Any, Protocol
 import mcp_types as types
 from mcp.server.context import HandlerResult, ServerRequestContext
 
+from controller.callers import READ, Caller
+
 Context = ServerRequestContext[Any, Any]
 Contents = types.TextResourceContents | types.BlobResourceContents
 
 
-async def no_suggestions(argument: str, value: str) -> Sequence[str]:
+def caller(context: Context) -> Caller:
+    """Who sent the request, as `routes.authenticate` found out."""
+    if context.request is None:
+        raise RuntimeError("a message without its HTTP request has no caller")
+    found: Caller = context.request.state.caller
+    return found
+
+
+async def no_suggestions(context: Context, argument: str, value: str) -> Sequence[str]:
     """Completion of what cannot be guessed."""
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as listed, and what calling it does. Raises ServiceError, MCPError."""
+    """A tool as listed, and what calling it does. Raises ServiceError, MCPError.
+
+    Who lacks `scope` does not see it listed.
+    """
 
     listed: types.Tool
     call: Callable[[Context, types.CallToolRequestParams], Awaitable[HandlerResult]]
+    scope: str = READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +50,7 @@ class Prompt:
 
     listed: types.Prompt
     get: Callable[[Context, types.GetPromptRequestParams], Awaitable[HandlerResult]]
-    complete: Callable[[str, str], Awaitable[Sequence[str]]] = no_suggestions
+    complete: Callable[[Context, str, str], Awaitable[Sequence[str]]] = no_suggestions
 
 
 class Resources(Protocol):
@@ -46,13 +60,15 @@ class Resources(Protocol):
     def templates(self) -> Sequence[types.ResourceTemplate]:
         """URI templates of what can be read."""
 
-    async def listed(self) -> Sequence[types.Resource]:
+    async def listed(self, context: Context) -> Sequence[types.Resource]:
         """Some resources that there are now, a bounded number."""
 
-    async def read(self, uri: str) -> types.ReadResourceResult:
+    async def read(self, context: Context, uri: str) -> types.ReadResourceResult:
         """The contents of a resource. Raises MCPError for an unknown one."""
 
-    async def complete(self, template: str, argument: str, value: str) -> Sequence[str] | None:
+    async def complete(
+        self, context: Context, template: str, argument: str, value: str
+    ) -> Sequence[str] | None:
         """Values of a template's variable; None for an unknown template."""
 
 

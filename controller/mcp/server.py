@@ -17,13 +17,14 @@ from controller.mcp import build_prompts, refusal, tasks, tools
 from controller.mcp.build_resources import BuildResources
 from controller.mcp.build_tasks import BuildTasks
 from controller.mcp.instructions import INSTRUCTIONS
-from controller.mcp.offer import Context, Offer
+from controller.mcp.offer import Context, Offer, caller
 from controller.service import Service
 
 NAME = "nomad-build-service"
 _SUGGESTIONS = 100  # as many as the protocol allows
 # Lists change only with the service's version; builds change all the time.
 _STABLE = CacheHint(ttl_ms=300_000, scope="public")
+_OWN = CacheHint(ttl_ms=300_000, scope="private")  # the tools that a caller may use
 _LIVE = CacheHint(ttl_ms=2000, scope="private")
 
 
@@ -50,7 +51,7 @@ def of(offer: Offer) -> Server[Any]:
         instructions=INSTRUCTIONS,
         cache_hints={
             "server/discover": _STABLE,
-            "tools/list": _STABLE,
+            "tools/list": _OWN,
             "prompts/list": _STABLE,
             "resources/templates/list": _STABLE,
             "resources/list": _LIVE,
@@ -87,7 +88,9 @@ class _Handlers:
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         refusal.no_cursor(params)
-        return types.ListToolsResult(tools=[tool.listed for tool in self._tools.values()])
+        may = caller(context).may
+        shown = [tool.listed for tool in self._tools.values() if may(tool.scope)]
+        return types.ListToolsResult(tools=shown)
 
     async def call_tool(
         self, context: Context, params: types.CallToolRequestParams
@@ -128,7 +131,7 @@ class _Handlers:
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
         refusal.no_cursor(params)
-        return types.ListResourcesResult(resources=list(await self._resources.listed()))
+        return types.ListResourcesResult(resources=list(await self._resources.listed(context)))
 
     async def list_templates(
         self, context: Context, params: types.PaginatedRequestParams | None
@@ -139,7 +142,7 @@ class _Handlers:
     async def read_resource(
         self, context: Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        return await self._resources.read(str(params.uri))
+        return await self._resources.read(context, str(params.uri))
 
     async def complete(
         self, context: Context, params: types.CompleteRequestParams
@@ -148,9 +151,9 @@ class _Handlers:
         found: Sequence[str] | None
         if isinstance(params.ref, types.PromptReference):
             prompt = self._prompts.get(params.ref.name)
-            found = None if prompt is None else await prompt.complete(argument, value)
+            found = None if prompt is None else await prompt.complete(context, argument, value)
         else:
-            found = await self._resources.complete(params.ref.uri, argument, value)
+            found = await self._resources.complete(context, params.ref.uri, argument, value)
         if found is None:
             raise refusal.invalid("unknown reference", "see prompts/list, resources/templates/list")
         return types.CompleteResult(

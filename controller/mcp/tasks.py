@@ -28,13 +28,13 @@ EXTENSION = "io.modelcontextprotocol/tasks"
 class Store(Protocol):
     """Where tasks are. Each method raises ServiceError or MCPError for an unknown one."""
 
-    async def get(self, task_id: str) -> dict[str, Any]:
+    async def get(self, context: Context, task_id: str) -> dict[str, Any]:
         """The task as tasks/get answers it, with its result once it has one."""
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, context: Context, task_id: str) -> None:
         """Stop it, if it is not over."""
 
-    async def update(self, task_id: str, responses: dict[str, Any]) -> None:
+    async def update(self, context: Context, task_id: str, responses: dict[str, Any]) -> None:
         """Take answers to what it asked."""
 
 
@@ -73,18 +73,18 @@ def serve(server: Server[Any], store: Store) -> None:
     async def get(context: Context, params: TaskParams) -> dict[str, Any]:
         _check(context, params)
         with refusal.as_json_rpc():
-            return await store.get(params.task_id)
+            return await store.get(context, params.task_id)
 
     async def update(context: Context, params: UpdateParams) -> dict[str, Any]:
         _check(context, params)
         with refusal.as_json_rpc():
-            await store.update(params.task_id, params.input_responses or {})
+            await store.update(context, params.task_id, params.input_responses or {})
         return {}
 
     async def cancel(context: Context, params: TaskParams) -> dict[str, Any]:
         _check(context, params)
         with refusal.as_json_rpc():
-            await store.cancel(params.task_id)
+            await store.cancel(context, params.task_id)
         return {}
 
     server.extensions[EXTENSION] = {}

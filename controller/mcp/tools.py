@@ -6,7 +6,7 @@ import mcp_types as types
 from mcp.server.context import HandlerResult
 
 from controller.mcp import build_tasks, tasks, tool_schema
-from controller.mcp.offer import Context, Tool
+from controller.mcp.offer import Context, Tool, caller
 from controller.mcp.progress import Notifications
 from controller.mcp.results import answered
 from controller.operations import OPERATIONS
@@ -29,14 +29,14 @@ def _tool(service: Service, operation: Operation) -> Tool:
                 given[name] = value
         progress = Notifications(context)
         try:
-            answer = await operation.run(service, given, progress)
+            answer = await operation.run(service, given, caller(context), progress)
         finally:
             progress.over()
         if operation.name == build_tasks.STARTED_BY and tasks.declared(context):
             return await build_tasks.BuildTasks(service).started(answer)
         return answered(answer)
 
-    return Tool(listed(operation), call)
+    return Tool(listed(operation), call, operation.scope)
 
 
 def listed(operation: Operation) -> types.Tool:

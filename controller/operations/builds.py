@@ -9,7 +9,7 @@ from pydantic import Field
 from controller.errors import IdempotencyConflictError, RequestTooLargeError, UnknownBuildError
 from controller.job_config import JobConfig
 from controller.operations.documents import Answer, Failure, Object, OneJob, PhaseTimes
-from controller.operations.operation import Document, Effects, Operation, Progress
+from controller.operations.operation import Context, Document, Effects, Operation
 from controller.service import Service
 
 
@@ -58,17 +58,17 @@ class Killed(Answer):
     message: str
 
 
-async def _submit(service: Service, given: Any, progress: Progress) -> Document:
+async def _submit(service: Service, given: Any, context: Context) -> Document:
     job_id, new = await service.dispatch.submit(given)
     status = "PENDING" if new else str((await service.builds.get(job_id)).status)
     return {"job_id": job_id, "status": status, "created": new}
 
 
-async def _status(service: Service, given: OneJob, progress: Progress) -> Document:
+async def _status(service: Service, given: OneJob, context: Context) -> Document:
     return (await service.builds.get(given.job_id)).shown()
 
 
-async def _kill(service: Service, given: OneJob, progress: Progress) -> Document:
+async def _kill(service: Service, given: OneJob, context: Context) -> Document:
     success, message = await service.dispatch.kill(given.job_id)
     return {"job_id": given.job_id, "success": success, "message": message}
 

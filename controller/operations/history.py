@@ -15,7 +15,7 @@ from controller.errors import InvalidFieldsError
 from controller.history_query import Query, position
 from controller.job_config import Kind, Strict
 from controller.operations.documents import Answer, JobId, Object
-from controller.operations.operation import Document, Effects, Operation, Progress
+from controller.operations.operation import Context, Document, Effects, Operation
 from controller.service import Service
 
 _CHARACTERS = 3  # of JSON with ids and digests in it, a token
@@ -80,7 +80,7 @@ class HistoryPage(Answer):
     next: str | None = Field(description="Give it as `after` for the next page; null: the last.")
 
 
-async def _history(service: Service, given: Any, progress: Progress) -> Document:
+async def _history(service: Service, given: Any, context: Context) -> Document:
     if given.after is not None and given.offset:
         raise InvalidFieldsError(
             [Problem("offset", "is given together with after", "leave one of them out")]
@@ -172,7 +172,7 @@ class CleanupDone(Answer):
     remaining: int = Field(description="Builds beyond `limit`: call again.")
 
 
-async def _cleanup(service: Service, given: Any, progress: Progress) -> Document:
+async def _cleanup(service: Service, given: Any, context: Context) -> Document:
     _check_which(given)
     if given.job_id is not None:
         done = await service.cleanup.one(given.job_id, dry_run=given.dry_run)

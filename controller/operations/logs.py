@@ -9,7 +9,7 @@ from controller.errors import UnknownBuildError
 from controller.job_config import Strict
 from controller.logs import Wanted
 from controller.operations.documents import Answer, Cursor, JobId, Phase
-from controller.operations.operation import Document, Effects, Operation, Progress
+from controller.operations.operation import Context, Document, Effects, Operation
 from controller.service import Service
 
 
@@ -49,7 +49,7 @@ class Log(Answer):
     note: str = Field(description="How to get what was left out.")
 
 
-async def _logs(service: Service, given: LogRequest, progress: Progress) -> Document:
+async def _logs(service: Service, given: LogRequest, context: Context) -> Document:
     return await service.logs.answer(
         given.job_id,
         Wanted(

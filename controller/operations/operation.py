@@ -9,8 +9,15 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from controller.callers import ADMIN, Caller
 from controller.contract.json_schema import Problem, validate
-from controller.errors import InvalidFieldsError, MalformedRequestError, ServiceError
+from controller.errors import (
+    ForbiddenError,
+    InvalidFieldsError,
+    MalformedRequestError,
+    ServiceError,
+    UnknownBuildError,
+)
 from controller.job_config import schema_of
 from controller.service import Service
 
@@ -30,7 +37,17 @@ async def silent(done: float, total: float | None, message: str) -> None:
 
 # Names of fields that the seed has on the highest level; the contract folds them into `test`.
 SEED_NAMES = {"test_commands": "commands", "test_timeout": "timeout"}
-Call = Callable[[Service, Any, Progress], Awaitable[Document]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who calls, and how to tell them how far the answer is."""
+
+    caller: Caller
+    progress: Progress = silent
+
+
+Call = Callable[[Service, Any, Context], Awaitable[Document]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +116,48 @@ class Operation:
             raise InvalidFieldsError([_named(problem) for problem in problems])
         return self.accepts.model_construct(**normal)
 
-    async def run(self, service: Service, given: Any, progress: Progress = silent) -> Document:
+    async def run(
+        self, service: Service, given: Any, caller: Caller, progress: Progress = silent
+    ) -> Document:
         """Do it; the answer as a JSON document. Raises ServiceError."""
-        return await self.call(service, self.read(given), progress)
+        await admit(service, caller, self.scope)
+        accepted = self.read(self._owned(given, caller))
+        await admit(service, caller, self.scope, getattr(accepted, "job_id", None))
+        return await self.call(service, accepted, Context(caller, progress))
+
+    def _owned(self, given: Any, caller: Caller) -> Any:
+        """The request with the caller's owner, where it has an owner at all."""
+        if caller.owner is None or caller.may(ADMIN) or not isinstance(given, dict):
+            return given
+        if self.takes_job_config and isinstance(given.get("job_config"), dict):
+            return given | {"job_config": self._owned(given["job_config"], caller)}
+        if "owner" not in self.input_schema["properties"] or given.get("job_id"):
+            return given  # of one build, `admit` looks whose it is
+        if given.get("owner") not in (None, caller.owner):
+            raise InvalidFieldsError(
+                [
+                    Problem(
+                        "owner",
+                        f"your credential is of owner {caller.owner!r}",
+                        "leave owner out, or present a credential of that owner",
+                    )
+                ]
+            )
+        return given | {"owner": caller.owner}
+
+
+async def admit(service: Service, caller: Caller, scope: str, job_id: str | None = None) -> None:
+    """Check that a caller has a scope, and a build within reach.
+
+    Builds of other owners do not exist, as far as a caller can tell. Raises ForbiddenError,
+    UnknownBuildError.
+    """
+    if not caller.may(scope):
+        raise ForbiddenError(scope)
+    if job_id and not caller.may_touch(None):
+        build = await service.builds.get(job_id)
+        if not caller.may_touch((build.config or {}).get("owner")):
+            raise UnknownBuildError.of(build.job_id)
 
 
 def _named(problem: Problem) -> Problem:

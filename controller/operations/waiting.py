@@ -9,7 +9,7 @@ from controller.errors import UnknownBuildError
 from controller.job_config import Strict
 from controller.logs import Wanted
 from controller.operations.documents import Answer, Cursor, JobId, OneJob
-from controller.operations.operation import Document, Effects, Operation, Progress
+from controller.operations.operation import Context, Document, Effects, Operation
 from controller.service import Service
 
 _ERROR_TOKENS = 800  # of lines that look like errors
@@ -70,17 +70,17 @@ class Diagnosis(Answer):
     next: str
 
 
-async def _wait(service: Service, given: Wait, progress: Progress) -> Document:
+async def _wait(service: Service, given: Wait, context: Context) -> Document:
     return await service.waiting.wait(
         given.job_id,
         after=cursor.parse(given.after) if given.after else None,
         seconds=given.timeout,
         lines=given.lines,
-        tell=progress,
+        tell=context.progress,
     )
 
 
-async def _failure(service: Service, given: OneJob, progress: Progress) -> Document:
+async def _failure(service: Service, given: OneJob, context: Context) -> Document:
     build = await service.builds.get(given.job_id)
     if build.failure is None or build.failure["phase"] not in build.phases:
         return failure_view.view(build)

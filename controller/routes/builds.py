@@ -21,7 +21,7 @@ def _post(operation: Operation) -> Endpoint:
     async def endpoint(request: Request) -> JSONResponse:
         service: Service = request.app.state.service
         document = await body.json_object(request, service.settings.max_body)
-        return JSONResponse(await operation.run(service, document))
+        return JSONResponse(await operation.run(service, document, request.state.caller))
 
     return endpoint
 
@@ -30,7 +30,7 @@ def _get(operation: Operation) -> Endpoint:
     async def endpoint(request: Request) -> JSONResponse:
         service: Service = request.app.state.service
         document = body.query(request, operation.input_schema)
-        return JSONResponse(await operation.run(service, document))
+        return JSONResponse(await operation.run(service, document, request.state.caller))
 
     return endpoint
 

@@ -6,11 +6,12 @@ import http
 import logging
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from controller import problem
-from controller.errors import ServiceError
+from controller.errors import ForbiddenError, ServiceError, UnauthenticatedError
+from controller.routes import challenge
 
 log = logging.getLogger(__name__)
 _NEXT = {
@@ -19,11 +20,14 @@ _NEXT = {
 }
 
 
-def response_of(error: ServiceError) -> JSONResponse:
-    """The answer for an error of ours; where it may pass, it says when to come again."""
-    return JSONResponse(
+def response_of(error: ServiceError, connection: HTTPConnection | None = None) -> JSONResponse:
+    """The answer for an error of ours; it says when to come again, or with which credential."""
+    response = JSONResponse(
         problem.of(error), error.status, problem.headers(error), media_type=problem.MEDIA_TYPE
     )
+    if connection and isinstance(error, UnauthenticatedError | ForbiddenError):
+        response.headers["WWW-Authenticate"] = challenge.header(connection, error)
+    return response
 
 
 async def service_error(request: Request, error: Exception) -> Response:
@@ -31,7 +35,7 @@ async def service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)  # noqa: S101  registered for this type
     if error.status >= 500:
         log.warning("%s %s: %s", request.method, request.url.path, error.message)
-    return response_of(error)
+    return response_of(error, request)
 
 
 async def http_error(request: Request, error: Exception) -> Response:

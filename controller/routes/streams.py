@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from controller import cursor, problem
+from controller.callers import READ
 from controller.contract.json_schema import Problem
 from controller.errors import InvalidFieldsError, ServiceError
 from controller.log_stream import StreamEvent
+from controller.operations.operation import admit
 from controller.routes.problems import response_of
 from controller.service import Service
 
@@ -28,11 +30,14 @@ _RETRY = 1000  # milliseconds after which an EventSource comes again
 Events = AsyncIterator[StreamEvent]
 
 
-async def _begin(service: Service, query: Mapping[str, str], after: str | None) -> Events:
+async def _begin(connection: HTTPConnection, after: str | None) -> Events:
     """The events, after the first one is known: so an unknown build is an error, not a stream."""
+    service: Service = connection.app.state.service
+    query = connection.query_params
     job_id = query.get("job_id")
     if not job_id:
         raise InvalidFieldsError([Problem("job_id", "is missing", "add ?job_id=… to the address")])
+    await admit(service, connection.state.caller, READ, job_id)
     events = service.log_streams.watch(job_id, cursor.parse(after) if after else None)
     first = await anext(events, None)
 
@@ -101,7 +106,7 @@ def _json(event: StreamEvent) -> str:
 async def stream_sse(request: Request) -> EventSourceResponse:
     """GET streamLogs without upgrade; `Last-Event-ID` or `?after=` resumes."""
     after = request.headers.get("last-event-id") or request.query_params.get("after")
-    events = await _begin(request.app.state.service, request.query_params, after)
+    events = await _begin(request, after)
     # Signs of life are among the events: no pings beside them.
     return EventSourceResponse(_framed(events), ping=0, send_timeout=_SEND_WITHIN, sep="\n")
 
@@ -109,11 +114,9 @@ async def stream_sse(request: Request) -> EventSourceResponse:
 async def stream_websocket(socket: WebSocket) -> None:
     """GET streamLogs with upgrade; `?after=` resumes. Each message is one event as JSON."""
     try:
-        events = await _begin(
-            socket.app.state.service, socket.query_params, socket.query_params.get("after")
-        )
+        events = await _begin(socket, socket.query_params.get("after"))
     except ServiceError as error:
-        await socket.send_denial_response(response_of(error))
+        await socket.send_denial_response(response_of(error, socket))
         return
     await socket.accept()
 

@@ -1,0 +1,109 @@
+"""Finds out who calls, before anything else is done for a request, and says how to come in.
+
+The caller is left in the request's state.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from controller.authentication import Authentication
+from controller.callers import SCOPES, Caller
+from controller.errors import (
+    ForbiddenError,
+    NotFoundError,
+    RequestTooLargeError,
+    ServiceError,
+)
+from controller.operations import BY_NAME
+from controller.routes import challenge
+from controller.routes.problems import response_of
+from controller.settings import Settings
+
+_OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready", *challenge.METADATA_PATHS)
+_MCP = "/mcp"
+
+
+class Authenticate:
+    """Sets `state.caller` of every request; refuses those without a valid credential."""
+
+    def __init__(self, app: ASGIApp, authentication: Authentication, settings: Settings) -> None:
+        self._app = app
+        self._authentication = authentication
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find the caller, then pass on."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in _OPEN:
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        try:
+            caller = await self._authentication.caller(connection.headers.get("authorization"))
+            connection.state.caller = caller
+            if scope["path"] == _MCP and not all(map(caller.may, SCOPES)):
+                receive = await self._check_tool(Request(scope, receive), caller)
+        except ServiceError as error:
+            response = response_of(error, connection)
+            if scope["type"] == "websocket":
+                await WebSocket(scope, receive, send).send_denial_response(response)
+            else:
+                await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _check_tool(self, request: Request, caller: Caller) -> Receive:
+        """Refuse a tool beyond the caller's scopes as HTTP, where a client can ask for more.
+
+        The body is read for that, and given again to who reads it next.
+        """
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._settings.max_body:
+                raise RequestTooLargeError(
+                    f"the body is larger than {self._settings.max_body} bytes"
+                )
+        operation = BY_NAME.get(_tool(bytes(body)))
+        if operation and not caller.may(operation.scope):
+            raise ForbiddenError(operation.scope)
+        messages: list[Message] = [{"type": "http.request", "body": bytes(body)}]
+
+        async def again() -> Message:
+            return messages.pop() if messages else await request.receive()
+
+        return again
+
+
+async def metadata(request: Request) -> JSONResponse:
+    """Protected resource metadata (RFC 9728): where to get a credential, and its scopes."""
+    settings: Settings = request.app.state.service.settings
+    if settings.auth_mode != "jwt":
+        raise NotFoundError("this service asks for no credential", "call it without one")
+    told: dict[str, Any] = {
+        "resource": f"{challenge.base_url(request)}{_MCP}",
+        "authorization_servers": [settings.auth_issuer] if settings.auth_issuer else [],
+        "scopes_supported": list(SCOPES),
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Nomad Build Service",
+    }
+    return JSONResponse(told, headers={"Cache-Control": "max-age=3600"})
+
+
+def _tool(body: bytes) -> str:
+    """The tool that a JSON-RPC request calls; empty where it calls none."""
+    try:
+        called = json.loads(body)
+        return str(called["params"]["name"]) if called["method"] == "tools/call" else ""
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+
+
+routes = [Route(path, metadata, methods=["GET"]) for path in challenge.METADATA_PATHS]
