@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import mcp_types as types
 
+from controller.build import Status
 from controller.mcp import recent, refusal
 from controller.mcp.offer import Context, Prompt, caller
 from controller.operations import BY_NAME
@@ -62,7 +63,7 @@ def _fix_failed_build(service: Service) -> Prompt:
         if argument != "job_id":
             return ()
         with refusal.as_json_rpc():
-            return await recent.job_ids(service, caller(context), value, failed=True)
+            return await recent.job_ids(service, caller(context), value, status=Status.FAILED)
 
     return Prompt(
         types.Prompt(

@@ -65,8 +65,7 @@ class BuildResources:
             types.Resource(
                 uri=f"build://{quote(build['job_id'])}",
                 name=build["job_id"],
-                title=f"{build['status']}: {build['repo_url']} {build['git_ref']}",
-                description=f"Build of {build['owner']}, submitted {build['created_at']}",
+                title=_title(build),
                 mime_type=_JSON,
             )
             for build in builds
@@ -124,6 +123,14 @@ class BuildResources:
     async def _ask(self, context: Context, name: str, job_id: str, **given: Any) -> dict[str, Any]:
         document = {"job_id": job_id, **given}
         return await BY_NAME[name].run(self._service, document, caller(context))
+
+
+def _title(build: dict[str, Any]) -> str:
+    """A build in words; what is not known of it is left out."""
+    what = " ".join(build[name] for name in ("repo_url", "git_ref") if build.get(name))
+    who = f" for {build['owner']}" if build.get("owner") else ""
+    when = f" at {build['created_at']}" if build.get("created_at") else ""
+    return f"{build['status']}: {what}{who}{when}"
 
 
 def _read(uri: str, document: dict[str, Any]) -> types.ReadResourceResult:

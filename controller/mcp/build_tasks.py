@@ -18,7 +18,6 @@ from controller.operations.operation import admit
 from controller.service import Service
 
 STARTED_BY = "submitJob"
-_TTL_MS = 24 * 3600 * 1000  # the history keeps a build for longer
 _POLL_MS = 2000
 _STATUS = {
     Status.SUCCEEDED: "completed",
@@ -32,21 +31,23 @@ class BuildTasks:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        kept = service.settings.history_retention  # counted from the build's end: so never too much
+        self._ttl_ms = kept * 1000 if kept else None
 
     async def started(self, submitted: dict[str, Any]) -> dict[str, Any]:
         """The task of a build that was submitted: it is in Nomad, so it is durable already."""
         if submitted["created"]:
             now = utc_now()
-            task = _task(submitted["job_id"], "working", submitted["status"], now, now)
+            task = self._task(submitted["job_id"], "working", submitted["status"], now, now)
         else:
-            task = _of(await self._service.builds.get(submitted["job_id"]))
+            task = self._of(await self._service.builds.get(submitted["job_id"]))
         return {"resultType": "task", **task}
 
     async def get(self, context: Context, task_id: str) -> dict[str, Any]:
         """The build as a task. Raises UnknownBuildError."""
         await admit(self._service, caller(context), READ, task_id)
         build = await self._service.builds.get(task_id)
-        task = _of(build)
+        task = self._of(build)
         if task["status"] == "completed":
             task["result"] = await self._result(context, build)
         return task
@@ -69,32 +70,32 @@ class BuildTasks:
         result = results.answered(answer, is_error=failed)
         return {"resultType": "complete", **result.model_dump(by_alias=True, exclude_none=True)}
 
+    def _of(self, build: Build) -> dict[str, Any]:
+        times = [
+            moment
+            for view in build.phases.values()
+            for moment in (view.started_at, view.finished_at)
+            if moment
+        ]
+        began = build.submitted_at or utc_now()
+        words = f"{build.status}: {build.message}" if build.message else str(build.status)
+        return self._task(
+            build.job_id,
+            _STATUS.get(build.status, "working"),
+            build.error or words,
+            began,
+            max([began, *times, build.finished_at or began]),
+        )
 
-def _of(build: Build) -> dict[str, Any]:
-    times = [
-        moment
-        for view in build.phases.values()
-        for moment in (view.started_at, view.finished_at)
-        if moment
-    ]
-    began = build.submitted_at or utc_now()
-    words = f"{build.status}: {build.message}" if build.message else str(build.status)
-    return _task(
-        build.job_id,
-        _STATUS.get(build.status, "working"),
-        build.error or words,
-        began,
-        max([began, *times, build.finished_at or began]),
-    )
-
-
-def _task(task_id: str, status: str, message: str, created: str, updated: str) -> dict[str, Any]:
-    return {
-        "taskId": task_id,
-        "status": status,
-        "statusMessage": message,
-        "createdAt": created,
-        "lastUpdatedAt": updated,
-        "ttlMs": _TTL_MS,
-        "pollIntervalMs": _POLL_MS,
-    }
+    def _task(
+        self, task_id: str, status: str, message: str, created: str, updated: str
+    ) -> dict[str, Any]:
+        return {
+            "taskId": task_id,
+            "status": status,
+            "statusMessage": message,
+            "createdAt": created,
+            "lastUpdatedAt": updated,
+            "ttlMs": self._ttl_ms,
+            "pollIntervalMs": _POLL_MS,
+        }

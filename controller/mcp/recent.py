@@ -12,21 +12,19 @@ from controller.service import Service
 MOST = 50
 
 
-async def builds(service: Service, caller: Caller) -> list[dict[str, Any]]:
+async def builds(
+    service: Service, caller: Caller, *, status: Status | None = None
+) -> list[dict[str, Any]]:
     """The newest builds as getHistory shows them in short, running ones too."""
-    if "getHistory" not in BY_NAME:
-        return []
-    answer = await BY_NAME["getHistory"].run(service, {"limit": MOST, "detail": "summary"}, caller)
+    given = {"limit": MOST, "detail": "summary", "status": status and str(status)}
+    answer = await BY_NAME["getHistory"].run(service, given, caller)
     found: list[dict[str, Any]] = answer["jobs"]
     return found
 
 
 async def job_ids(
-    service: Service, caller: Caller, begin: str, *, failed: bool = False
+    service: Service, caller: Caller, begin: str, *, status: Status | None = None
 ) -> list[str]:
-    """Ids of the newest builds that begin with `begin`; only failed ones on request."""
-    return [
-        build["job_id"]
-        for build in await builds(service, caller)
-        if build["job_id"].startswith(begin) and (not failed or build["status"] == Status.FAILED)
-    ]
+    """Ids of the newest builds that begin with `begin`."""
+    found = await builds(service, caller, status=status)
+    return [build["job_id"] for build in found if build["job_id"].startswith(begin)]

@@ -14,8 +14,9 @@ from controller.operations.operation import Operation
 
 Schema = dict[str, Any]
 
-_TOLD = ("type", "description", "enum", "minimum", "maximum", "default")
+_TOLD = ("description", "enum", "minimum", "maximum", "default")
 _EMPTY: tuple[Any, ...] = (None, "", {}, [], False)
+_ANYTHING = {"array": {"items": {"type": "string"}}}
 _DEEPEST = 2  # objects within objects of a request: what they hold is said by their siblings
 _JOB_CONFIG = {
     "type": "object",
@@ -42,7 +43,8 @@ def output_schema(operation: Operation) -> Schema:
 
 
 def _accepted(schema: Mapping[str, Any], depth: int) -> Schema:
-    shown: Schema = {name: schema[name] for name in _TOLD if schema.get(name) not in _EMPTY}
+    shown = _typed(schema["type"])
+    shown |= {name: schema[name] for name in _TOLD if schema.get(name) not in _EMPTY}
     if depth == 0:  # the tool's own description says it
         shown.pop("description", None)
     if depth == 1 and "default" not in shown and _is_text(schema) and schema.get("examples"):
@@ -56,10 +58,17 @@ def _accepted(schema: Mapping[str, Any], depth: int) -> Schema:
             if schema.get("required"):
                 shown["required"] = schema["required"]
     if isinstance(schema.get("items"), dict):
-        shown["items"] = {"type": schema["items"]["type"]}
+        shown["items"] = _typed(schema["items"]["type"])
     if isinstance(schema.get("additionalProperties"), dict):
-        shown["additionalProperties"] = {"type": schema["additionalProperties"]["type"]}
+        shown["additionalProperties"] = _typed(schema["additionalProperties"]["type"])
     return shown
+
+
+def _typed(kind: str | list[str]) -> Schema:
+    """A type as every client can read it: some know no lists of types, and no array of anything."""
+    if isinstance(kind, list):
+        return {"anyOf": [_typed(one) | _ANYTHING.get(one, {}) for one in kind]}
+    return {"type": kind}
 
 
 def _is_text(schema: Mapping[str, Any]) -> bool:
