@@ -97,6 +97,7 @@ DEMO_PACKAGES: tuple[Package, ...] = (
     Package("openssh-server", ("/usr/sbin/sshd",), ("ssh.service", "ssh.socket")),
     Package("apache2-utils", _program("htpasswd")),
     Package("npm", _program("npm")),
+    Package("prometheus", _program("prometheus"), ("prometheus.service",)),
 )
 
 
