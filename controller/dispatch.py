@@ -6,31 +6,33 @@ dispatched by hand gives the same build.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import logging
 from typing import Any
 
 from controller import build_class
+from controller.build import Status
 from controller.builds import Builds
 from controller.clients.nomad import NomadClient
-from controller.clients.vault import Found, VaultClient
+from controller.concurrently import concurrently
 from controller.contract import request
 from controller.contract.job_id import from_nomad
-from controller.contract.json_schema import Problem
+from controller.credential_paths import CredentialPaths
 from controller.errors import (
     IdempotencyConflictError,
     InvalidFieldsError,
     NotFoundError,
     RequestTooLargeError,
     ServiceError,
+    TooManyBuildsError,
     UnknownBuildError,
 )
 from controller.metrics import Metrics
 from controller.settings import Settings
 
 log = logging.getLogger(__name__)
+_LOOK_BACK, _AT_ONCE = 200, 16  # builds among which a repeat is looked for
 _CREDENTIALS = ("git_credentials_path", "registry_credentials_path")
 
 
@@ -41,14 +43,16 @@ class Dispatch:
         self,
         settings: Settings,
         nomad: NomadClient,
-        vault: VaultClient | None,
+        credentials: CredentialPaths,
         builds: Builds,
         metrics: Metrics,
     ) -> None:
         self._parents = settings.parent_jobs
         self._namespace = settings.namespace
+        self._most = settings.max_active_builds
+        self._begin = f"{settings.name_prefix}image-build"
         self._nomad = nomad
-        self._vault = vault
+        self._credentials = credentials
         self._builds = builds
         self._metrics = metrics
 
@@ -69,10 +73,15 @@ class Dispatch:
                 "shorten test commands, build_args and labels: keep scripts in the repository",
             ) from error
         parent = build_class.choose(self._parents, document)
-        await self._check_credentials(document)
+        if problems := await self._credentials.problems(
+            {name: document[name] for name in _CREDENTIALS if document[name]}
+        ):
+            raise InvalidFieldsError(problems)
+        token = _token(document)
+        await self._check_room(token)
         try:
             child, new = await self._nomad.dispatch(
-                parent, payload, token=_token(document), priority=document["priority"]
+                parent, payload, token=token, priority=document["priority"]
             )
         except ServiceError as error:
             self._metrics.dispatch_errors.labels(error.name).inc()
@@ -88,6 +97,8 @@ class Dispatch:
     async def kill(self, job_id: str) -> tuple[bool, str]:
         """Stop a build wherever it is; whether it was stopped now, and a sentence."""
         build = await self._builds.get(job_id)
+        if build.status is Status.CANCELLED:
+            return True, "the build was killed before"
         if build.status.final:
             return False, f"the build has ended already: {build.status}"
         child = self._builds.parse(build.job_id)
@@ -100,40 +111,37 @@ class Dispatch:
         log.info("Build job stopped: %s", build.job_id)
         return True, "Job killed by user; what it holds is cleaned up now"
 
-    async def _check_credentials(self, document: dict[str, Any]) -> None:
-        fields = [name for name in _CREDENTIALS if document[name]]
-        if self._vault is None or not fields:
-            return
-        checks = (self._check_path(self._vault, name, document[name]) for name in fields)
-        found = await asyncio.gather(*checks)
-        problems = [problem for problem in found if problem]
-        if problems:
-            raise InvalidFieldsError(problems)
+    async def _check_room(self, token: str | None) -> None:
+        """Raise TooManyBuildsError where the operator's limit is reached.
 
-    @staticmethod
-    async def _check_path(vault: VaultClient, field: str, path: str) -> Problem | None:
-        mount, _, rest = path.partition("/")
-        if mount != vault.mount:
-            return Problem(
-                field,
-                f"{path!r} is not below the mount {vault.mount!r}",
-                f"write {vault.mount}/nomad-build-service/…",
-            )
-        found = await vault.exists(rest.removeprefix("data/"))
-        if found is Found.NO:
-            return Problem(
-                field,
-                f"there is no secret at {path!r}",
-                f"store it: vault kv put -mount={vault.mount} {rest.removeprefix('data/')} …",
-            )
-        if found is Found.REFUSED:
-            kind = "git" if field.startswith("git") else "registry"
-            return Problem(
-                field,
-                f"this service may not use {path!r}",
-                f"use a path below {vault.mount}/nomad-build-service/{kind}/",
-            )
-        return None
+        A repeat of a request that has its build already is let through: it adds none.
+        """
+        if not self._most:
+            return
+        builds = [
+            job
+            for job in await self._nomad.children(self._begin)
+            if job.get("ParentID") in self._parents
+        ]
+        active = sum(job["Status"] != "dead" for job in builds)
+        if active < self._most or (token and await self._is_repeat(builds, token)):
+            return
+        raise TooManyBuildsError(
+            f"{active} builds are queued or running; at most {self._most} may be",
+            "wait for one to end (getHistory shows them), then submit again",
+        )
+
+    async def _is_repeat(self, builds: list[dict[str, Any]], token: str) -> bool:
+        newest = sorted(builds, key=lambda job: int(job["SubmitTime"]), reverse=True)[:_LOOK_BACK]
+
+        async def same(job: dict[str, Any]) -> bool:
+            try:
+                whole = await self._nomad.job(job["ID"])
+            except NotFoundError:
+                return False
+            return bool(whole.get("DispatchIdempotencyToken") == token)
+
+        return any(await concurrently(_AT_ONCE, same, newest))
 
     async def _check_same(self, child: str, payload: bytes) -> None:
         """Nomad answered with an earlier child: it must be of the same request."""

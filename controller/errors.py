@@ -69,6 +69,27 @@ class IdempotencyConflictError(ServiceError):
     name = "idempotency_conflict"
 
 
+class NotPublishedError(ServiceError):
+    """The build has no published image."""
+
+    status = 409
+    name = "not_published"
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(
+            f"build {job_id} is {status}: it has published no image",
+            "wait for it to succeed, or give image and digest",
+        )
+
+
+class TooManyBuildsError(ServiceError):
+    """As many builds are queued or running as the operator allows."""
+
+    status = 429
+    name = "too_many_builds"
+    retry_after = 15
+
+
 class RequestTooLargeError(ServiceError):
     """The body is larger than the service reads, or the request than Nomad carries."""
 

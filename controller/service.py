@@ -15,6 +15,7 @@ from controller.clients.consul import ConsulClient
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
 from controller.clients.vault import VaultClient
+from controller.credential_paths import CredentialPaths
 from controller.current_builds import CurrentBuilds
 from controller.dispatch import Dispatch
 from controller.gauges import Gauges
@@ -26,6 +27,8 @@ from controller.log_follow import Follows
 from controller.log_stream import LogStreams
 from controller.logs import Logs
 from controller.metrics import Metrics
+from controller.one_off import OneOff
+from controller.promotion import Promotions
 from controller.record import Recorder
 from controller.retention import Retention
 from controller.settings import Settings
@@ -49,6 +52,7 @@ class Service:
     health: Health
     history_list: HistoryList
     cleanup: Cleanup
+    promotions: Promotions
 
 
 @contextlib.asynccontextmanager
@@ -63,6 +67,7 @@ async def running(
     metrics = Metrics(owners=settings.metrics_owners)
     nomad, consul = NomadClient(settings), ConsulClient(settings.consul_addr, settings.consul_token)
     vault = VaultClient(settings) if settings.vault_addr else None
+    credentials = CredentialPaths(vault)
     files, history = NomadFiles(nomad), History(consul, settings.job_ids_begin)
     builds = Builds(settings, nomad, files, history)
     watch = Watch(settings, nomad, metrics)
@@ -72,7 +77,8 @@ async def running(
     log_streams = LogStreams(settings, follows, files, history)
     health = Health(nomad, consul, vault, metrics)
     current = CurrentBuilds(settings, nomad, builds)
-    images = ImageRemoval(settings, nomad, files)
+    one_off = OneOff(settings, nomad, files)
+    images = ImageRemoval(settings, one_off)
     cleanup = Cleanup(settings, nomad, files, builds, current, history, images, metrics)
     retention = Retention(settings, history, current, cleanup)
     gauges = Gauges(settings, nomad, builds, history, metrics)
@@ -83,12 +89,13 @@ async def running(
         builds=builds,
         logs=logs,
         follows=follows,
-        dispatch=Dispatch(settings, nomad, vault, builds, metrics),
+        dispatch=Dispatch(settings, nomad, credentials, builds, metrics),
         health=health,
         log_streams=log_streams,
         waiting=Waiting(builds, logs, log_streams),
         history_list=HistoryList(history, current),
         cleanup=cleanup,
+        promotions=Promotions(settings, one_off, builds, credentials),
     )
     tasks = [
         asyncio.create_task(watch.run(recorder.ended, history.recorded)),

@@ -126,6 +126,9 @@ class Settings:
     vault_auth_mount: str = _setting("jwt-nomad", "Mount of Vault's JWT auth method.")
     vault_role: str = _setting("nbs-controller", "Vault role that the controller logs in with.")
     vault_jwt_file: str = _setting("", "File with the workload identity for Vault.")
+    max_active_builds: int = _setting(
+        0, "Builds that may be queued or running; more are answered with 429. 0: no limit."
+    )
     max_body: int = _setting(1 << 20, "Largest request body that is read.")
     relist_interval: float = _setting(20.0, "Time between two full lists of the builds.")
     keepalive_interval: float = _setting(15.0, "Time between signs of life on a silent stream.")

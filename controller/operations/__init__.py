@@ -3,7 +3,7 @@
 `OPERATIONS` is the whole list, in the order in which every door shows it.
 """
 
-from controller.operations import builds, history, logs, waiting
+from controller.operations import builds, history, logs, promotion, waiting
 from controller.operations.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -14,6 +14,7 @@ OPERATIONS: tuple[Operation, ...] = (
     logs.get_logs,
     builds.kill_job,
     history.get_history,
+    promotion.promote_image,
     history.cleanup,
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -6,7 +6,12 @@ from typing import Any
 
 from pydantic import Field
 
-from controller.errors import IdempotencyConflictError, RequestTooLargeError, UnknownBuildError
+from controller.errors import (
+    IdempotencyConflictError,
+    RequestTooLargeError,
+    TooManyBuildsError,
+    UnknownBuildError,
+)
 from controller.job_config import JobConfig
 from controller.operations.documents import Answer, Failure, Object, OneJob, PhaseTimes
 from controller.operations.operation import Context, Document, Effects, Operation
@@ -84,7 +89,7 @@ submit_job = Operation(
     call=_submit,
     effects=Effects(read_only=False, idempotent=False, open_world=True),
     scope="build:write",
-    refusals=(IdempotencyConflictError, RequestTooLargeError),
+    refusals=(IdempotencyConflictError, RequestTooLargeError, TooManyBuildsError),
     takes_job_config=True,
 )
 get_status = Operation(

@@ -1,0 +1,47 @@
+"""How many builds may be queued or running, and what killing twice says."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import httpx
+from builds import Builds
+from controllers import serving
+
+from cluster.cluster import Cluster
+
+
+def test_more_builds_than_allowed_wait_outside(
+    cluster: Cluster, builds: Builds, tmp_path: Path
+) -> None:
+    active = sum(
+        job["Status"] != "dead"
+        for job in builds.nomad.get("/v1/jobs", params={"prefix": "image-build"}).json()
+        if "/dispatch-" in job["ID"]
+    )
+    settings = {"NBS_MAX_ACTIVE_BUILDS": str(active + 1)}
+    key = uuid.uuid4().hex
+    request = builds.request(builds.dockerfile("RUN sleep 60"), idempotency_key=key)
+    with serving(cluster, tmp_path, settings) as one:
+        first = httpx.post(f"{one.address}/mcp/submitJob", json=request)
+        assert first.status_code == 200, first.text
+        job_id = first.json()["job_id"]
+        try:
+            full = httpx.post(
+                f"{one.address}/mcp/submitJob", json=request | {"idempotency_key": None}
+            )
+            assert (full.status_code, full.json()["name"]) == (429, "too_many_builds")
+            assert int(full.headers["retry-after"]) > 0
+            assert full.json()["retryable"]
+            new_key = request | {"idempotency_key": uuid.uuid4().hex}
+            assert httpx.post(f"{one.address}/mcp/submitJob", json=new_key).status_code == 429
+            repeat = httpx.post(f"{one.address}/mcp/submitJob", json=request)
+            assert repeat.json()["job_id"] == job_id
+        finally:
+            killed = httpx.post(f"{one.address}/mcp/killJob", json={"job_id": job_id})
+        assert killed.json()["success"]
+    builds.await_status(job_id, "CANCELLED")
+    again = builds.http.post("/mcp/killJob", json={"job_id": job_id}).json()
+    assert again["success"]
+    assert "before" in again["message"]
