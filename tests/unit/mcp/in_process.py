@@ -35,8 +35,12 @@ class Api:
 
         return self.portal.call(send)
 
-    def post(self, content: bytes, **headers: str) -> httpx.Response:
-        told = {"Accept": ACCEPT, "Content-Type": "application/json", **headers}
+    def post(self, content: bytes, **headers: str | bytes) -> httpx.Response:
+        told: dict[str, str | bytes] = {
+            "Accept": ACCEPT,
+            "Content-Type": "application/json",
+            **headers,
+        }
         return self.send("POST", "/mcp", content=content, headers=told)
 
     def modern(
