@@ -67,12 +67,19 @@ def tags(address: str, auth: tuple[str, str] | None = None) -> list[str]:
     return sorted(answer.json().get("tags") or [])
 
 
+def children(builds: Builds) -> set[str]:
+    """The cleanup jobs that Nomad has; those that failed stay for their logs."""
+    found = builds.nomad.get("/v1/jobs", params={"prefix": "image-cleanup/"}).json()
+    return {job["ID"] for job in found}
+
+
 def test_an_intermediate_image_goes_with_its_build(
     builds: Builds, cluster: Cluster, served: Serving
 ) -> None:
     registry = cluster.registry
     auth = (registry.username, registry.password)
     repository = f"{registry.host}/{PATH}"
+    others = children(builds)
     (alone, first), (shared, second), (without, _) = (build(builds) for _ in range(3))
     names = {one: image_names.intermediate(repository, one) for one in (alone, shared)}
     push(cluster, first, names[alone])
@@ -95,8 +102,7 @@ def test_an_intermediate_image_goes_with_its_build(
         assert "another-build" in kept["kept"][0]["why"]
         assert shared in tags(registry.address, auth)
         assert cleanup(served, job_id=without)["success"]
-        children = builds.nomad.get("/v1/jobs", params={"prefix": "image-cleanup/"}).json()
-        assert children == []  # the jobs that did it are gone as well
+        assert children(builds) <= others  # the jobs that did it are gone as well
     finally:
         for reference in (second, f"{repository}:another-build"):
             skopeo.run(
