@@ -18,7 +18,7 @@ from controller.builds import Builds
 from controller.clients.nomad import NomadClient
 from controller.concurrently import concurrently
 from controller.contract.log_line import utc
-from controller.errors import NotFoundError, ServiceError
+from controller.errors import NotFoundError, ServiceError, UnavailableError
 from controller.history import History
 from controller.metrics import SUCCESS_WINDOWS, Metrics
 from controller.settings import Settings
@@ -50,13 +50,25 @@ class Gauges:
         self._metrics = metrics
 
     async def run(self) -> None:
-        """Keep the metrics fresh until cancelled."""
+        """Keep the metrics fresh until cancelled; what cannot be read is NaN, not old."""
+        readers = (
+            (self.success_rates, self._metrics.success),
+            (self.usage, self._metrics.usage),
+            (self.disk, self._metrics.disk),
+            (self._forget_removed, None),
+        )
+        told: dict[str, str] = {}
         while True:
-            for read in (self.success_rates, self.usage, self._forget_removed):
+            for read, forget in readers:
                 try:
                     await read()
+                    told.pop(read.__name__, None)
                 except ServiceError as error:
-                    log.warning("metrics are not fresh: %s", error.message)
+                    if forget is not None:
+                        forget()
+                    if told.get(read.__name__) != error.message:
+                        log.warning("%s cannot be read: %s", read.__name__, error.message)
+                    told[read.__name__] = error.message
             await asyncio.sleep(self._interval * random.uniform(0.75, 1.25))  # noqa: S311  spreads replicas
 
     async def success_rates(self) -> None:
@@ -72,29 +84,22 @@ class Gauges:
                 for one in await self._history.summaries(day, job_ids)
                 if one.status != Status.CANCELLED
             ]
+        rates = {}
         for window, seconds in SUCCESS_WINDOWS.items():
             since = utc(now - timedelta(seconds=seconds))
             told = [succeeded for finished, succeeded in ends if finished >= since]
-            self._metrics.success(window, sum(told) / len(told) if told else math.nan)
+            rates[window] = sum(told) / len(told) if told else math.nan
+        self._metrics.success(rates)
 
     async def usage(self) -> None:
-        """What the running builds use, as Nomad measures it; NaN where it does not."""
-        running: list[dict[str, Any]] = await self._nomad.get(
-            "/allocations",
-            filter=(
-                '(ClientStatus == "running" or ClientStatus == "pending") '
-                f'and JobID matches "{self._jobs}"'
-            ),
-        )
-        ours = [one for one in running if one["JobID"].rpartition("/")[0] in self._parents]
+        """The CPU and memory of running builds, as Nomad measures it; NaN where it does not."""
+        running = await self._running()
         measured = [
             one
-            for one in await concurrently(_AT_ONCE, self._stats, ours[:_MOST])
+            for one in await concurrently(_AT_ONCE, self._stats, running[:_MOST])
             if one["CpuStats"].get("Measured") and one["MemoryStats"].get("Measured")
         ]
-        nodes = {one["NodeID"] for one in ours}
-        disks = await concurrently(_AT_ONCE, self._disk, nodes)
-        unknown = math.nan if ours and not measured else 0.0
+        unknown = math.nan if running and not measured else 0.0
         self._metrics.usage(
             megahertz=sum((one["CpuStats"]["TotalTicks"] for one in measured), unknown),
             cores=sum((one["CpuStats"]["Percent"] / 100 for one in measured), unknown),
@@ -102,22 +107,36 @@ class Gauges:
                 (one["MemoryStats"]["RSS"] or one["MemoryStats"]["Usage"] for one in measured),
                 unknown,
             ),
-            disk=sum(disks),
         )
+
+    async def disk(self) -> None:
+        """The file systems of running builds' allocation directories, each once.
+
+        Nomad measures no single allocation's disk; this is what runs full.
+        """
+        nodes = {one["NodeID"] for one in await self._running()}
+        self._metrics.disk(sum(await concurrently(_AT_ONCE, self._disk, nodes)))
+
+    async def _running(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self._nomad.get(
+            "/allocations",
+            filter=(
+                '(ClientStatus == "running" or ClientStatus == "pending") '
+                f'and JobID matches "{self._jobs}"'
+            ),
+        )
+        return [one for one in found if one["JobID"].rpartition("/")[0] in self._parents]
 
     async def _stats(self, allocation: dict[str, Any]) -> dict[str, Any]:
         try:
             found = await self._nomad.get(f"/client/allocation/{allocation['ID']}/stats")
-        except NotFoundError:
-            return {"CpuStats": {}, "MemoryStats": {}}  # it has just ended
+        except (NotFoundError, UnavailableError):
+            return {"CpuStats": {}, "MemoryStats": {}}  # it has just ended, or its node is away
         usage: dict[str, Any] = found["ResourceUsage"]
         return usage
 
     async def _disk(self, node_id: str) -> float:
-        """Bytes used on the file system that holds a node's allocation directories.
-
-        Nomad measures no single allocation's disk; this is what runs full.
-        """
+        """Bytes used on the file system that holds a node's allocation directories."""
         found = await self._nomad.get("/client/stats", node_id=node_id)
         return float(found["AllocDirStats"]["Used"])
 

@@ -10,6 +10,9 @@ Names are the original's. Where Prometheus' conventions want another name or uni
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -120,18 +123,24 @@ class Metrics:
         self._running.set(running)
         self._pending.set(pending)
 
-    def success(self, window: str, rate: float) -> None:
-        """Set the share of succeeded builds in a window; NaN where none ended."""
-        self._success.labels(window).set(rate)
+    def success(self, rates: Mapping[str, float] | None = None) -> None:
+        """Set the share of succeeded builds by window; NaN where none ended or nobody knows."""
+        for window in SUCCESS_WINDOWS:
+            self._success.labels(window).set((rates or {}).get(window, math.nan))
 
-    def usage(self, *, megahertz: float, cores: float, memory: float, disk: float) -> None:
-        """Set what running builds use; memory and disk in bytes, NaN where it is not measured."""
+    def usage(
+        self, *, megahertz: float = math.nan, cores: float = math.nan, memory: float = math.nan
+    ) -> None:
+        """Set what running builds use, memory in bytes; NaN where it is not known."""
         self._usage.labels("cpu").set(megahertz)
         self._usage.labels("memory").set(memory / _MEGABYTE)
-        self._usage.labels("disk").set(disk / _MEGABYTE)
         self._cores.set(cores)
         self._memory.set(memory)
-        self._disk.set(disk)
+
+    def disk(self, used: float = math.nan) -> None:
+        """Set the bytes used on the file systems of running builds' allocations."""
+        self._usage.labels("disk").set(used / _MEGABYTE)
+        self._disk.set(used)
 
     def _owner(self, owner: str) -> str:
         """The owner as a label: callers choose names, and memory must not grow with them."""

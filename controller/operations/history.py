@@ -11,7 +11,7 @@ from pydantic import Field
 from controller.cleanup import Cleaned, Which
 from controller.contract import moments
 from controller.contract.json_schema import Problem
-from controller.errors import InvalidFieldsError
+from controller.errors import InvalidFieldsError, UnknownBuildError
 from controller.history_query import Query, position
 from controller.job_config import Kind, Strict
 from controller.operations.documents import Answer, JobId, Object
@@ -234,6 +234,7 @@ cleanup = Operation(
     answers=CleanupDone,
     call=_cleanup,
     effects=Effects(read_only=False, destructive=True),
-    scope="build:admin",
+    scope="build:write",
+    refusals=(UnknownBuildError,),
     tool_defaults={"limit": 50},
 )

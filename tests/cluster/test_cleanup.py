@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,21 @@ def test_all_builds_of_an_owner(builds: Builds, cluster: Cluster, served: Servin
     builds.http.post("/mcp/killJob", json={"job_id": running})
     builds.await_status(running, "CANCELLED")
     assert cleanup(served, job_id=running)["cleaned_jobs"] == [running]
+
+
+def test_replicas_that_clean_up_at_once(
+    builds: Builds, cluster: Cluster, served: Serving, tmp_path: Path
+) -> None:
+    """Each record is named by one of them, and nothing fails because the other was faster."""
+    owner = f"owner-{id(cluster)}"
+    gone = [ended(builds, cluster, owner=owner) for _ in range(3)]
+    with serving(cluster, tmp_path) as other, ThreadPoolExecutor() as threads:
+        calls = [threads.submit(cleanup, one, all=True, owner=owner) for one in (served, other) * 3]
+        answers = [call.result() for call in calls]
+    assert all(answer["success"] for answer in answers), answers
+    named = [job_id for answer in answers for job_id in answer["removed"]["history"]]
+    assert sorted(named) == sorted(gone)
+    assert [keys(cluster, job_id) for job_id in gone] == [["removed"]] * 3
 
 
 def test_by_age(builds: Builds, cluster: Cluster, served: Serving) -> None:

@@ -66,9 +66,10 @@ def test_owners_are_bounded() -> None:
 
 def test_usage_is_in_both_units() -> None:
     metrics = Metrics()
-    metrics.usage(megahertz=3000, cores=1.5, memory=2 << 20, disk=math.nan)
+    metrics.usage(megahertz=3000, cores=1.5, memory=2 << 20)
+    metrics.disk()
     metrics.builds(running=3, pending=1)
-    metrics.success("24h", 0.5)
+    metrics.success({"24h": 0.5})
     assert value(metrics, "resource_usage", resource_type="cpu") == 3000
     assert value(metrics, "builds_cpu_cores") == 1.5
     assert value(metrics, "resource_usage", resource_type="memory") == 2
