@@ -144,6 +144,6 @@ class Watch:
 
 
 def _placed(summary: dict[str, Any] | None) -> bool:
-    """Whether a job has an allocation that has begun: prestart tasks count as running."""
+    """Whether a job has an allocation on a node."""
     groups = ((summary or {}).get("Summary") or {}).values()
-    return any(group["Running"] for group in groups)
+    return any(group["Running"] or group["Starting"] or group["Unknown"] for group in groups)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from builds import Builds, eventually
+from builds import Builds, eventually, nomad_job_id
 from controllers import Serving, serving
 
 from cluster.cluster import Cluster
 from controller import summary
 from controller.build import Build, PhaseView, Status
+from controller.clients.consul import ConsulClient
 from controller.contract.log_line import utc
-from controller.history import PREFIX, encode
+from controller.history import PREFIX, History, Record, encode
 
-History = Callable[..., dict[str, Any]]
 MANY = 1000
 
 
@@ -102,6 +103,59 @@ def test_running_and_ended_builds_are_in_one_list(builds: Builds, served: Servin
     builds.http.post("/mcp/killJob", json={"job_id": slow})
     builds.await_status(slow, "CANCELLED")
     assert ids(listed(served, owner=owner, status="CANCELLED")) == [slow]
+
+
+def test_a_build_is_listed_all_the_while(
+    builds: Builds, cluster: Cluster, served: Serving, tmp_path: Path
+) -> None:
+    """Queued, running, ended, recorded, forgotten by Nomad: on each replica exactly once."""
+    request = builds.request(builds.dockerfile("RUN sleep 1"))
+    seen: list[str] = []
+    with serving(cluster, tmp_path) as other:
+        job_id = builds.submit(request)
+
+        def look() -> bool:
+            for one in (served, other):
+                page = listed(one, owner=request["owner"], detail="summary")
+                assert (ids(page), page["total"]) == ([job_id], 1)
+                seen.append(page["jobs"][0]["status"])
+            return httpx.get(f"{served_consul(served)}/v1/kv/{PREFIX}{job_id}").status_code == 200
+
+        eventually("it is recorded", look, interval=0)
+        builds.nomad.delete(
+            f"/v1/job/{nomad_job_id(job_id).replace('/', '%2F')}?purge=true"
+        ).raise_for_status()
+        assert look()
+    assert len(seen) > 10
+    assert seen[-2:] == ["SUCCEEDED"] * 2
+
+
+def test_a_record_as_large_as_may_be(cluster: Cluster) -> None:
+    """It goes into one transaction with its summary; what is too much is left out."""
+    owner = f"owner-{uuid.uuid4().hex[:8]}"
+    build, _ = synthetic(owner, 4, datetime.now(UTC))
+    tails = {
+        phase: [f"{phase} {n} " + "x" * 90 for n in range(9000)] for phase in ("build", "test")
+    }
+
+    async def write_and_read() -> Record | None:
+        consul = ConsulClient(cluster.consul.address)
+        history = History(consul)
+        try:
+            assert await history.add(build, tails)
+            assert not await history.add(build, tails)
+            found = await history.get(build.job_id)
+            assert await history.remove(build.job_id, summary.day_of(build.submitted_at or ""))
+            assert not await history.add(build, tails)
+            return found
+        finally:
+            await consul.close()
+
+    found = asyncio.run(write_and_read())
+    assert found is not None
+    assert found.build == build
+    assert found.tails["build"][-1] == tails["build"][-1]
+    assert 100_000 < len(str(found.tails)) < 400_000
 
 
 def test_wrong_requests_are_named(served: Serving) -> None:
