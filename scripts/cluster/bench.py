@@ -15,14 +15,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import sample
+from . import latency, sample
 from .cluster import GIT_SECRET, REGISTRY_SECRET, Cluster
 from .errors import ClusterError
-from .http import get
+from .own_controller import environment, own_controller, python
 from .paths import default_state_directory
 from .submission import Controller
 
@@ -129,60 +129,15 @@ def measure(
 
 def controller_figures(cluster: Cluster) -> dict[str, Any]:
     """Return start time and resident memory of a controller of its own, beside Python's own."""
-    prefix = cluster.state.node
-    python = prefix / "venv" / "bin" / "python"
-    environ = {
-        **os.environ,
-        "PYTHONPATH": str(prefix / "lib"),
-        "NBS_PORT": "0",
-        "NBS_METRICS_PORT": "0",
-        **cluster.env(),
-    }
     began = time.monotonic()
-    subprocess.run([str(python), "-c", ""], check=True, env=environ)
+    subprocess.run([python(cluster), "-c", ""], check=True, env=environment(cluster))
     bare = time.monotonic() - began
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [str(python), "-m", "controller", "serve"],
-        env=environ,
-        text=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        address = _listening(process)
-        _until(lambda: get(f"{address}/ready"))
-        ready = time.monotonic() - began
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        memory = next(int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line)
-    finally:
-        process.terminate()
-        process.wait(15)
-    return {
-        "ready_seconds": round(ready, 2),
-        "python_seconds": round(bare, 3),
-        "resident_mb": round(memory / 1024, 1),
-    }
-
-
-def _listening(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "listens on " in line:
-            return line.partition("listens on ")[2].split(",")[0].strip()
-    raise ClusterError("the controller ended before it listened")
-
-
-def _until(call: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            call()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.01)
+    with own_controller(cluster) as own:
+        return {
+            "ready_seconds": round(own.ready_seconds, 2),
+            "python_seconds": round(bare, 3),
+            "resident_mb": own.resident_mb(),
+        }
 
 
 def _submit(controller: Controller, request: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
@@ -240,15 +195,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--latency", action="store_true", help="calls beside Nomad's dispatch")
+    parser.add_argument("--rounds", type=int, default=200, help="calls of each kind")
     options = parser.parse_args()
     root = Path(os.environ.get("NBS_STATE_DIR") or default_state_directory())
     try:
-        figures = run(Cluster.attach(root), options.runs)
+        cluster = Cluster.attach(root)
+        if options.latency:
+            figures = latency.run(cluster, options.rounds)
+        else:
+            figures = run(cluster, options.runs)
     except ClusterError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps(figures, indent=1))
+        return 0
+    if options.latency:
+        print(latency.shown(figures))
         return 0
     for name in ("trivial", "sample"):
         one = figures[name]
