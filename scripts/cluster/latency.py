@@ -81,8 +81,10 @@ def _calls(
         "Meta": {"pack.deployment_name": ""},
     }
 
-    def post(url: str, document: Mapping[str, Any], headers: Mapping[str, str] = {}) -> Call:  # noqa: B006
-        return lambda: http.post(url, json=document, headers=dict(headers))
+    def post(
+        url: str, document: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Call:
+        return lambda: http.post(url, json=document, headers=headers)
 
     def with_key() -> httpx.Response:
         keyed = request | {"idempotency_key": f"key-{os.getpid()}-{next(_keys)}"}

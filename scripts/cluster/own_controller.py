@@ -1,4 +1,4 @@
-"""A controller of its own, beside the deployed one, from the code that the cluster has installed."""
+"""A controller beside the deployed one, from the code that the cluster has installed."""
 
 from __future__ import annotations
 
