@@ -114,6 +114,8 @@ async def running(
         await asyncio.gather(*tasks, return_exceptions=True)
         await nomad.close()
         await consul.close()
+        if vault is not None:
+            await vault.close()
 
 
 def _ended(failed: Callable[[BaseException], None], task: asyncio.Task[None]) -> None:
