@@ -18,6 +18,7 @@ from controller.operations.documents import Answer, JobId, Object
 from controller.operations.operation import Context, Document, Effects, Operation
 from controller.service import Service
 
+_KEPT = 100  # builds that an answer of cleanup says to stay
 _CHARACTERS = 3  # of JSON with ids and digests in it, a token
 Owner = Annotated[str, Kind("owner", 128)]
 Status = Literal["PENDING", "BUILDING", "TESTING", "PUBLISHING", "SUCCEEDED", "FAILED", "CANCELLED"]
@@ -168,7 +169,7 @@ class CleanupDone(Answer):
     message: str
     dry_run: bool
     removed: Removed
-    kept: list[Kept]
+    kept: list[Kept] = Field(description="At most a hundred; the message has their number.")
     remaining: int = Field(description="Builds beyond `limit`: call again.")
 
 
@@ -179,13 +180,14 @@ async def _cleanup(service: Service, given: Any, context: Context) -> Document:
     else:
         which = Which(older_than=given.older_than, owner=given.owner, limit=given.limit)
         done = await service.cleanup.many(which, dry_run=given.dry_run)
+    kept = (done.errors + [one for one in done.kept if one not in done.errors])[:_KEPT]
     return {
         "success": not done.errors,
         "cleaned_jobs": done.cleaned,
         "message": _sentence(done, dry_run=given.dry_run),
         "dry_run": given.dry_run,
         "removed": {"history": done.history, "logs": done.logs, "images": done.images},
-        "kept": [{"job_id": job_id, "why": why} for job_id, why in done.kept],
+        "kept": [{"job_id": job_id, "why": why} for job_id, why in kept],
         "remaining": done.remaining,
     }
 
