@@ -264,7 +264,7 @@ def test_pages_over_a_thousand_builds(
         assert listed(served, owner=owner, status="FAILED", limit=1)["total"] == MANY / 2
         with capsys.disabled():
             print(f"\ngetHistory over {MANY} records, ms: {json.dumps(took, indent=1)}")
-        assert took["the same again, from memory"] < 500
+        assert took["the same again, from memory"] < 2000
 
         # An agent's answer stays within its context, whatever is in it.
         tokens = {"owner": owner, "detail": "summary", "limit": 200, "max_tokens": 5000}
