@@ -10,6 +10,7 @@ from functools import partial
 
 from controller.authentication import Authentication
 from controller.builds import Builds
+from controller.check import Check
 from controller.cleanup import Cleanup
 from controller.clients.consul import ConsulClient
 from controller.clients.nomad import NomadClient
@@ -53,6 +54,7 @@ class Service:
     history_list: HistoryList
     cleanup: Cleanup
     promotions: Promotions
+    check: Check
 
 
 @contextlib.asynccontextmanager
@@ -95,6 +97,7 @@ async def running(
         waiting=Waiting(builds, logs, log_streams),
         history_list=HistoryList(history, current),
         cleanup=cleanup,
+        check=Check(settings, nomad, one_off, credentials),
         promotions=Promotions(settings, one_off, builds, credentials),
     )
     tasks = [

@@ -118,6 +118,11 @@ class NomadClient:
         )
         return found
 
+    async def nodes(self) -> list[dict[str, Any]]:
+        """Stubs of all nodes, with what they have."""
+        found: list[dict[str, Any]] = await self.get("/nodes", resources="true")
+        return found
+
     async def dispatch(
         self, parent: str, payload: bytes, *, token: str | None, priority: int | None
     ) -> tuple[str, bool]:

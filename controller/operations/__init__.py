@@ -3,10 +3,11 @@
 `OPERATIONS` is the whole list, in the order in which every door shows it.
 """
 
-from controller.operations import builds, history, logs, promotion, waiting
+from controller.operations import builds, check, history, logs, promotion, waiting
 from controller.operations.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
+    check.check_job,
     builds.submit_job,
     waiting.wait_for_job,
     builds.get_status,

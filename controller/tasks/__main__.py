@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from controller.tasks.environment import TaskEnvironment
 
-_TASKS = ("build", "test", "publish", "finish", "prune", "promote", "cleanup")
-_USAGE = "usage: nbs-task build|test|publish|finish|prune|promote|cleanup (inside a Nomad task)"
+_TASKS = (
+    "build",
+    "test",
+    "publish",
+    "finish",
+    "prune",
+    "promote",
+    "cleanup",
+    "source",
+    "push",
+)
+_USAGE = f"usage: nbs-task {'|'.join(_TASKS)} (inside a Nomad task)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

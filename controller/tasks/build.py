@@ -5,13 +5,11 @@ Credentials are read, used and destroyed before the first line of the Dockerfile
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Any
 
-from controller.tasks import diagnosis, dockerfile, sealing
+from controller.tasks import diagnosis, dockerfile, sealing, source_tree
 from controller.tasks.build_progress import BuildProgress
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.git import Repository
@@ -26,8 +24,7 @@ from controller.tasks.vault import VaultSession
 
 # Older ones let a RUN step out of its chroot (CVE-2024-1753, CVE-2024-9675, double chroot).
 _OLDEST_BUILDAH = (1, 39)
-_MAX_DOCKERFILE = 1 << 20
-_GIT_SECRET = (("ssh_key",), ("username", "password"), ("password",))
+GIT_SECRET = (("ssh_key",), ("username", "password"), ("password",))
 _PULL_SECRET = (("registry", "username", "password"),)
 
 
@@ -56,7 +53,7 @@ class _Build:
             self._check_node()
             git, pull = self._credentials()
             self._fetch(git)
-            context, text = self._dockerfile()
+            context, text = source_tree.dockerfile(self._storage.source, self._request)
             parsed = dockerfile.parse(text, self._request["build_args"])
             self._position = "while pulling base images"
             self._pull(parsed.images, pull)
@@ -93,7 +90,7 @@ class _Build:
         pull: dict[str, str] = {}
         with VaultSession(self._phase.environment, self._phase.redactor) as vault:
             if self._request["git_credentials_path"]:
-                git = vault.read(self._request["git_credentials_path"], _GIT_SECRET)
+                git = vault.read(self._request["git_credentials_path"], GIT_SECRET)
             if self._phase.environment.pull_credentials_path:
                 pull = vault.read(self._phase.environment.pull_credentials_path, _PULL_SECRET)
         return git, pull
@@ -112,29 +109,6 @@ class _Build:
         commit = repository.fetch(ref, submodules=self._request["submodules"])
         self._phase.fields.update(commit=commit, source=url)
         self._log.say(f"commit {commit}")
-
-    def _dockerfile(self) -> tuple[Path, str]:
-        """The context directory and the Dockerfile's text, both proven to lie in the checkout."""
-        source = self._storage.source.resolve()
-        context = _inside(source, self._request["context_path"], "context_path")
-        if not context.is_dir():
-            raise PhaseFailed(
-                "DockerfileNotFound",
-                f"context_path {self._request['context_path']!r} is no directory of the repository",
-            )
-        wanted = self._request["dockerfile_path"]
-        path = _inside(source, wanted, "dockerfile_path")
-        try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise PhaseFailed("DockerfileNotFound", f"{wanted!r} is not a plain file")
-            if status.st_size > _MAX_DOCKERFILE:
-                raise PhaseFailed("DockerfileInvalid", f"{wanted!r} is larger than 1 MiB")
-            return context, path.read_text("utf-8", "replace")
-        except FileNotFoundError as error:
-            raise PhaseFailed(
-                "DockerfileNotFound", f"the repository has no {wanted!r} at this commit"
-            ) from error
 
     def _pull(self, images: tuple[str, ...], credential: dict[str, str]) -> None:
         """Fetch base images before the build: afterwards no credential is at hand."""
@@ -248,12 +222,3 @@ class _Build:
             "org.opencontainers.image.revision": self._phase.fields["commit"],
             **self._request["labels"],
         }
-
-
-def _inside(source: Path, relative: str, field: str) -> Path:
-    path = Path(os.path.realpath(source / relative))
-    if not path.is_relative_to(source):
-        raise PhaseFailed(
-            "DockerfileRefused", f"{field} {relative!r} leads out of the repository through a link"
-        )
-    return path

@@ -70,10 +70,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Dockerfile:
-    """A parsed Dockerfile. `images` are the registry references that must be at hand, in order."""
+    """A parsed Dockerfile.
+
+    `images` are the registry references that must be at hand, in order; `arguments` the names that
+    some ARG declares.
+    """
 
     stages: tuple[Stage, ...]
     images: tuple[str, ...]
+    arguments: frozenset[str] = frozenset()
 
 
 def parse(text: str, build_args: Mapping[str, str]) -> Dockerfile:
@@ -83,7 +88,10 @@ def parse(text: str, build_args: Mapping[str, str]) -> Dockerfile:
             raise _refused(number, line.strip(), "names an image by a transport of the host")
     stages: list[Stage] = []
     global_args: dict[str, str] = {}
+    arguments: set[str] = set()
     for instruction in _instructions(text):
+        if instruction.keyword == "ARG":
+            arguments |= {word.partition("=")[0] for word in _assignments(instruction)}
         if instruction.keyword == "FROM":
             stages.append(_stage(instruction, global_args))
         elif stages:
@@ -94,7 +102,11 @@ def parse(text: str, build_args: Mapping[str, str]) -> Dockerfile:
             raise _invalid(instruction.line, instruction.source, "stands before the first FROM")
     if not stages:
         raise PhaseFailed("DockerfileInvalid", "the Dockerfile has no FROM instruction")
-    return Dockerfile(tuple(stages), tuple(dict.fromkeys(_images(stages, global_args))))
+    return Dockerfile(
+        tuple(stages),
+        tuple(dict.fromkeys(_images(stages, global_args))),
+        frozenset(arguments),
+    )
 
 
 def _instructions(text: str) -> Iterator[Instruction]:
@@ -174,12 +186,17 @@ def _stage(instruction: Instruction, global_args: Mapping[str, str]) -> Stage:
 
 
 def _declare(instruction: Instruction, args: dict[str, str], given: Mapping[str, str]) -> None:
-    for word in re.findall(r"(?:[^\s\"']|\"[^\"]*\"|'[^']*')+", instruction.text):
+    for word in _assignments(instruction):
         name, has_default, default = word.partition("=")
         if name in given:
             args[name] = given[name]
         elif has_default:
             args[name] = _expand(default.strip("\"'"), args)
+
+
+def _assignments(instruction: Instruction) -> list[str]:
+    """The words NAME or NAME=VALUE of an ARG, quotes left in."""
+    return re.findall(r"(?:[^\s\"']|\"[^\"]*\"|'[^']*')+", instruction.text)
 
 
 def _images(stages: list[Stage], global_args: Mapping[str, str]) -> Iterator[str]:

@@ -1,0 +1,227 @@
+"""Looks at a request before anything is built: would it get through?
+
+What needs a credential is looked at by the pack's job `image-check`, with the phases' own Vault
+roles; everything else here. Every check is made that can be, so that all mistakes are told at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from controller import build_class, node_capacity
+from controller.clients.nomad import NomadClient
+from controller.contract import request
+from controller.contract.json_schema import Problem
+from controller.credential_paths import CredentialPaths
+from controller.errors import InvalidFieldsError, ParentMissingError, ServiceError
+from controller.one_off import OneOff, OneOffState
+from controller.settings import Settings
+
+JOB, TASKS = "image-check", ("source", "push")
+CHECKS = (
+    "request",
+    "build_class",
+    "placement",
+    "git_credentials",
+    "registry_credentials",
+    "git_ref",
+    "dockerfile",
+    "push",
+)
+_WITHIN = 38.0  # seconds for the job
+_FIELDS = {
+    "git_credentials": "git_credentials_path",
+    "registry_credentials": "registry_credentials_path",
+}
+_GIT = ("Git", "Secret", "Vault", "NodeNotPrepared")
+Tell = Callable[[float, float | None, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one check found: passed, warning, failed or skipped; where, and what to do."""
+
+    name: str
+    status: str
+    message: str
+    fix: str = ""
+    field: str = ""
+    line: int | None = None
+
+
+class Check:
+    """Raises UnavailableError and RefusedError where nothing can be checked at all."""
+
+    def __init__(
+        self, settings: Settings, nomad: NomadClient, one_off: OneOff, credentials: CredentialPaths
+    ) -> None:
+        self._parents = settings.parent_jobs
+        self._nomad = nomad
+        self._one_off = one_off
+        self._credentials = credentials
+
+    async def run(self, given: Any, tell: Tell) -> dict[str, Any]:
+        """The answer of checkJob."""
+        try:
+            document = request.normalise(given)
+            request.encode(document)
+        except request.RequestError as error:
+            return _answer([_of_problem("request", one) for one in error.problems])
+        except request.PayloadTooLargeError as error:
+            return _answer([Found("request", "failed", str(error), "shorten commands and labels")])
+        found = [Found("request", "passed", "every field is valid")]
+        await tell(1, len(CHECKS), "the request is valid; looking at the cluster")
+        placed, paths = await asyncio.gather(self._place(document), self._paths(document))
+        found += [*placed, *paths]
+        await tell(5, len(CHECKS), "looking at repository and registry")
+        state, problem = await self._look(document)
+        refused = {one.name for one in paths if one.status == "failed"}
+        found += _of_source(document, state, problem, refused)
+        found += _of_push(document, state, problem, refused)
+        parent = next((one.message for one in placed if one.name == "build_class"), None)
+        source = state.results.get("source") or {} if state else {}
+        return _answer(
+            found,
+            build_class=parent if placed[0].status == "passed" else None,
+            commit=source.get("commit"),
+            dockerfile=source.get("dockerfile"),
+        )
+
+    async def _place(self, document: dict[str, Any]) -> list[Found]:
+        try:
+            parent = build_class.choose(self._parents, document)
+        except InvalidFieldsError as error:
+            return [
+                *(_of_problem("build_class", one) for one in error.problems),
+                Found("placement", "skipped", "no build class fits"),
+            ]
+        chosen = Found("build_class", "passed", self._parents[parent].name)
+        try:
+            job, nodes = await asyncio.gather(self._nomad.job(parent), self._nomad.nodes())
+        except ServiceError as error:
+            missing = ParentMissingError(parent, self._nomad.namespace)
+            told = error if error.status != 404 else missing
+            return [chosen, Found("placement", "failed", told.message, told.details)]
+        if why := node_capacity.impossible(job, nodes):
+            fix = "ask the operators for a node, or another size of the build class"
+            return [chosen, Found("placement", "failed", why, fix)]
+        waiting = await self._waiting(parent)
+        if waiting:
+            message = f"{waiting} builds of this class wait for a node already"
+            return [chosen, Found("placement", "warning", message, "expect to queue")]
+        return [chosen, Found("placement", "passed", "a node can run it")]
+
+    async def _waiting(self, parent: str) -> int:
+        children = await self._nomad.children(f"{parent}/")
+        return sum(job["Status"] == "pending" for job in children)
+
+    async def _paths(self, document: dict[str, Any]) -> list[Found]:
+        found = []
+        for name, field in _FIELDS.items():
+            if not document[field]:
+                found.append(Found(name, "skipped", f"{field} is not given", field=field))
+            elif not self._credentials.checked:
+                found.append(Found(name, "skipped", "the controller knows no Vault", field=field))
+            elif problems := await self._credentials.problems({field: document[field]}):
+                found.append(_of_problem(name, problems[0]))
+            else:
+                found.append(Found(name, "passed", "there is a secret", field=field))
+        return found
+
+    async def _look(self, document: dict[str, Any]) -> tuple[OneOffState | None, str]:
+        """What the job found; why not, where it did not get to it."""
+        sent = {k: v for k, v in document.items() if k not in ("image", "idempotency_key")}
+        try:
+            child, _ = await self._one_off.start(JOB, sent)
+            state = await self._one_off.wait(child, TASKS, within=_WITHIN)
+        except ParentMissingError as error:
+            return None, error.message
+        if not state.over:
+            await self._one_off.stop(child)
+            return None, f"the check did not end within {_WITHIN:.0f} s: {state.message}"
+        await self._one_off.remove(child, state)
+        return state, "" if state.results else f"the check left no result: {state.message}"
+
+
+def _of_source(
+    document: Mapping[str, Any], state: OneOffState | None, problem: str, refused: set[str]
+) -> list[Found]:
+    result = state.results.get("source") if state else None
+    if result is None or "git_credentials" in refused:
+        why = "git_credentials_path cannot be used" if "git_credentials" in refused else problem
+        return [Found(name, "skipped", why) for name in ("git_ref", "dockerfile")]
+    failed = result.get("problem")
+    commit = result.get("commit")
+    if commit is None:
+        name = "git_ref" if not failed or failed["reason"].startswith(_GIT) else "dockerfile"
+        return [
+            _of_failure(name, failed, "git_ref"),
+            Found("dockerfile", "skipped", "the source could not be fetched"),
+        ]
+    found = [Found("git_ref", "passed", f"{document['git_ref']} is {commit}", field="git_ref")]
+    if failed:
+        return [*found, _of_failure("dockerfile", failed, "dockerfile_path")]
+    findings = [
+        Found(
+            "dockerfile",
+            "failed" if one["severity"] == "error" else "warning",
+            one["message"],
+            one["fix"],
+            "dockerfile_path",
+            one["line"] or None,
+        )
+        for one in result.get("findings") or []
+    ]
+    good = Found("dockerfile", "passed", f"{document['dockerfile_path']} can be built")
+    return found + (findings or [good])
+
+
+def _of_push(
+    document: Mapping[str, Any], state: OneOffState | None, problem: str, refused: set[str]
+) -> list[Found]:
+    result = state.results.get("push") if state else None
+    if result is None or "registry_credentials" in refused:
+        bad = "registry_credentials" in refused
+        why = "registry_credentials_path cannot be used" if bad else problem
+        return [Found("push", "skipped", why)]
+    if failed := result.get("problem"):
+        return [_of_failure("push", failed, "registry_credentials_path")]
+    return [Found("push", "passed", f"pushing to {document['image']} is allowed")]
+
+
+def _of_failure(name: str, failed: Mapping[str, Any] | None, field: str) -> Found:
+    if not failed:
+        return Found(name, "failed", "the check broke", "see the controller's log", field)
+    message = f"{failed['reason']}: {failed['message']}"
+    return Found(name, "failed", message, failed["hint"], field, failed.get("dockerfile_line"))
+
+
+def _of_problem(name: str, one: Problem) -> Found:
+    return Found(name, "failed", f"{one.field}: {one.problem}", one.fix, one.field)
+
+
+def _answer(
+    found: list[Found],
+    *,
+    build_class: str | None = None,
+    commit: str | None = None,
+    dockerfile: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    told = {one.name for one in found}
+    found += [
+        Found(name, "skipped", "the request has to be corrected first")
+        for name in CHECKS
+        if name not in told
+    ]
+    # Without a credential there is none to check; everything else that was skipped is not known.
+    known = [one for one in found if not (one.status == "skipped" and one.name in _FIELDS)]
+    return {
+        "ok": all(one.status in ("passed", "warning") for one in known),
+        "checks": [asdict(one) for one in found],
+        "build_class": build_class,
+        "commit": commit,
+        "dockerfile": dockerfile,
+    }

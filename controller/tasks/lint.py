@@ -1,0 +1,171 @@
+"""What is wrong with a Dockerfile before anything of it runs. Pure, but for the list of files.
+
+Errors are what would end the build, warnings what a careful author would change. Where something
+cannot be decided (variables in a path, files that come from a stage) nothing is said.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.tasks import ignore
+from controller.tasks.dockerfile import Dockerfile, Instruction, Stage
+
+KEYWORDS = (
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+)
+# Arguments that need no declaration: https://docs.docker.com/reference/dockerfile/#predefined-args
+_PREDEFINED = {
+    *(f"{name}_proxy" for name in ("http", "https", "ftp", "no", "all")),
+    *(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL")),
+    *("SOURCE_DATE_EPOCH", "BUILDPLATFORM", "TARGETPLATFORM", "TARGETARCH", "TARGETOS"),
+}
+_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|\S+\.git(?:#|\Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to mend: `error` or `warning`, the Dockerfile's line (0: the whole), and how."""
+
+    severity: str
+    line: int
+    message: str
+    fix: str
+
+
+def lint(
+    parsed: Dockerfile, request: Mapping[str, Any], files: Collection[str], ignored: str = ""
+) -> list[Finding]:
+    """Everything to say. `files` are paths in the context, `ignored` the text of .dockerignore."""
+    left = ignore.filtered(files, ignored)
+    return [
+        *_keywords(parsed),
+        *_target(parsed, request.get("target")),
+        *_arguments(parsed, request.get("build_args") or {}),
+        *(
+            finding
+            for stage in parsed.stages
+            for instruction in stage.instructions
+            if instruction.keyword in ("COPY", "ADD")
+            for finding in _sources(instruction, left, set(files))
+        ),
+        *_images(parsed),
+        *_shell(parsed, request),
+    ]
+
+
+def _keywords(parsed: Dockerfile) -> Iterator[Finding]:
+    for stage in parsed.stages:
+        for one in stage.instructions:
+            if one.keyword not in KEYWORDS:
+                near = difflib.get_close_matches(one.keyword, KEYWORDS, n=1, cutoff=0.5)
+                yield Finding(
+                    "error",
+                    one.line,
+                    f"line {one.line}: {one.keyword[:40]!r} is not an instruction",
+                    f"did you mean {near[0]}?"
+                    if near
+                    else "end the line before with a backslash if this one continues it",
+                )
+
+
+def _target(parsed: Dockerfile, target: str | None) -> Iterator[Finding]:
+    names = [stage.name for stage in parsed.stages if stage.name]
+    if target is None or target.lower() in names:
+        return
+    if target.isdigit() and int(target) < len(parsed.stages):
+        return
+    known = f"stages: {', '.join(names)}" if names else "the Dockerfile names no stage"
+    yield Finding("error", 0, f"target {target!r} is no stage of the Dockerfile", known)
+
+
+def _arguments(parsed: Dockerfile, given: Mapping[str, str]) -> Iterator[Finding]:
+    for name in sorted(given.keys() - parsed.arguments - _PREDEFINED):
+        yield Finding(
+            "warning",
+            0,
+            f"build_args has {name}, which no ARG of the Dockerfile declares",
+            f"write ARG {name} in the stage that uses it, or leave it out",
+        )
+
+
+def _sources(
+    instruction: Instruction, files: Collection[str], everything: Collection[str]
+) -> Iterator[Finding]:
+    if instruction.flag("from") is not None or "<<" in instruction.text:
+        return
+    for source in _words(instruction.text)[:-1]:
+        if "$" in source or _REMOTE.match(source) or ignore.found(source, files):
+            continue
+        there = ignore.found(source, everything)
+        yield Finding(
+            "error",
+            instruction.line,
+            f"line {instruction.line}: {source[:200]!r} "
+            + ("is left out by .dockerignore" if there else "is not in the build context"),
+            "correct .dockerignore" if there else "correct the path: it is relative to the context",
+        )
+
+
+def _words(text: str) -> list[str]:
+    if text.startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return []
+        return [word for word in found if isinstance(word, str)]
+    return text.split()
+
+
+def _images(parsed: Dockerfile) -> Iterator[Finding]:
+    for image in parsed.images:
+        name = image.rpartition("/")[2]
+        if "@" not in name and (":" not in name or name.endswith(":latest")):
+            line = next((s.instructions[0].line for s in parsed.stages if s.base == image), 0)
+            yield Finding(
+                "warning",
+                line,
+                f"base image {image} has no fixed tag: it changes without notice",
+                "name a version or a digest",
+            )
+
+
+def _shell(parsed: Dockerfile, request: Mapping[str, Any]) -> Iterator[Finding]:
+    commands = (request.get("test") or {}).get("commands") or []
+    if any(isinstance(command, str) for command in commands) and _final(parsed, request).base == (
+        "scratch"
+    ):
+        yield Finding(
+            "warning",
+            0,
+            "test commands given as strings need /bin/sh, and the image begins with nothing",
+            'write them as lists of words, such as ["/app", "--version"]',
+        )
+
+
+def _final(parsed: Dockerfile, request: Mapping[str, Any]) -> Stage:
+    target = (request.get("target") or "").lower()
+    named = [stage for stage in parsed.stages if target and stage.name == target]
+    return (named or [parsed.stages[-1]])[0]

@@ -1,0 +1,78 @@
+"""Task `source` of a check: does the ref exist, and would the Dockerfile get through?
+
+Nothing of the repository is run. What it finds is this task's result, not its failure: it succeeds
+whenever it could look. Fills `commit`, `dockerfile`, `findings`, and `problem` where the repository
+or the Dockerfile could not be read at all.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from controller.contract.results import failure
+from controller.tasks import dockerfile, source_tree
+from controller.tasks.build import GIT_SECRET
+from controller.tasks.errors import PhaseFailed
+from controller.tasks.git import Repository
+from controller.tasks.lint import lint
+from controller.tasks.phase import Phase
+from controller.tasks.vault import VaultSession
+
+_MOST_FILES = 200_000
+_MOST_FINDINGS = 50
+
+
+def work(phase: Phase) -> str:
+    """Look at the source; what is wrong with it goes into the result."""
+    try:
+        checkout = _fetch(phase)
+        phase.fields["findings"] = _look(phase, checkout)[:_MOST_FINDINGS]
+    except PhaseFailed as error:
+        phase.log.say(f"{error.reason}: {error.message}")
+        phase.fields["problem"] = failure(
+            "check", error.reason, phase.redactor.redact(error.message), **error.details
+        )
+    return "succeeded"
+
+
+def _fetch(phase: Phase) -> Path:
+    request, checkout = phase.request, phase.environment.task_dir / "source"
+    credential: dict[str, str] = {}
+    with VaultSession(phase.environment, phase.redactor) as vault:
+        if request["git_credentials_path"]:
+            credential = vault.read(request["git_credentials_path"], GIT_SECRET)
+    repository = Repository(
+        phase.environment, phase.log, phase.deadline, request["repo_url"], checkout, credential
+    )
+    phase.fields["commit"] = repository.fetch(request["git_ref"])
+    return checkout
+
+
+def _look(phase: Phase, checkout: Path) -> list[dict[str, Any]]:
+    request = phase.request
+    context, text = source_tree.dockerfile(checkout, request)
+    parsed = dockerfile.parse(text, request["build_args"])
+    phase.fields["dockerfile"] = {
+        "path": request["dockerfile_path"],
+        "stages": [stage.name or str(number) for number, stage in enumerate(parsed.stages)],
+        "base_images": list(parsed.images),
+        "lines": len(text.splitlines()),
+    }
+    ignored = source_tree.ignore_text(checkout, context, request["dockerfile_path"])
+    return [asdict(one) for one in lint(parsed, request, _files(context), ignored)]
+
+
+def _files(context: Path) -> set[str]:
+    found: set[str] = set()
+    for folder, folders, files in os.walk(context):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for name in (*files, *links):
+            found.add(Path(folder, name).relative_to(context).as_posix())
+        if not files and not folders:
+            found.add(f"{Path(folder).relative_to(context).as_posix()}/")
+        if len(found) > _MOST_FILES:
+            raise PhaseFailed("InvalidRequest", f"the context has more than {_MOST_FILES} files")
+    return found
