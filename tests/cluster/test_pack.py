@@ -94,6 +94,7 @@ def test_rendered_classes_and_prefix(cluster: Cluster, tmp_path: Path) -> None:
         "b-image-build",
         "b-image-build-gpu",
         "b-image-build-large",
+        "b-image-check",
         "b-image-cleanup",
         "b-image-promote",
         "b-image-prune",
