@@ -12,6 +12,7 @@ from typing import Any
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
+from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
@@ -43,6 +44,10 @@ class Endpoint:
         if request.method != "POST":
             refused = _refused(405, types.INVALID_REQUEST, "POST is the only method", Allow="POST")
             await refused(scope, receive, send)
+            return
+        if not all(check_accept_headers(request)):
+            message = "the header Accept must name application/json and text/event-stream"
+            await _refused(406, types.INVALID_REQUEST, message)(scope, receive, send)
             return
         try:
             body = await self._body(request)

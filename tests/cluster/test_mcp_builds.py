@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -76,6 +77,24 @@ def test_hanging_up_ends_the_wait_and_not_the_build(
         assert served.metric("log_stream_watchers") == 1
     eventually("nobody waits", lambda: served.metric("log_stream_watchers") == 0, 5)
     assert builds.await_status(job_id, "SUCCEEDED")["status"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("version", [MODERN, LEGACY])
+def test_a_replica_that_stops_answers_first(
+    cluster: Cluster, slow: dict[str, Any], builds: Builds, tmp_path: Path, version: str
+) -> None:
+    with serving(cluster, tmp_path) as stopping:
+        mcp = Mcp(stopping.address, version)
+        job_id = mcp.tool("submitJob", **slow)["job_id"]
+        with mcp.stream("waitForJob", {"job_id": job_id, "timeout": 45}, "t") as stream:
+            next(stream)
+            stopping.process.terminate()
+            *_, answer = stream
+        assert answer["result"]["structuredContent"]["final"] is False
+        assert "waitForJob" in answer["result"]["structuredContent"]["next"]
+        assert stopping.process.wait(10) == 0
+        assert "Traceback" not in stopping.log
+    assert builds.await_status(job_id, "SUCCEEDED")
 
 
 def test_answers_are_what_the_tools_say_that_they_are(mcp: Mcp, builds: Builds) -> None:

@@ -85,6 +85,15 @@ def test_bodies_that_are_no_message(
     assert answer.json()["error"]["code"] == code
 
 
+@pytest.mark.parametrize("version", [MODERN, "2025-06-18"])
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "text/html", ""])
+def test_who_cannot_take_both_kinds_of_answer_is_told(api: Api, version: str, accept: str) -> None:
+    headers = {"Accept": accept, "MCP-Protocol-Version": version}
+    answer = api.post(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}', **headers)
+    assert answer.status_code == 406
+    assert "text/event-stream" in answer.json()["error"]["message"]
+
+
 def test_another_revision_is_refused_with_those_that_are_served(api: Api) -> None:
     params = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2031-01-01"}}
     headers = {"MCP-Protocol-Version": "2031-01-01"}
