@@ -13,6 +13,14 @@ from controller.cli import exit_codes
 _SERVICE = "nomad-build-service"
 _SILENCE = 60.0  # seconds; the service shows a sign of life each 15
 _TRIES = 10  # to take up a broken stream
+_CODES = {
+    401: exit_codes.REFUSED,
+    403: exit_codes.REFUSED,
+    404: exit_codes.UNKNOWN,
+    429: exit_codes.UNAVAILABLE,
+    502: exit_codes.UNAVAILABLE,
+    503: exit_codes.UNAVAILABLE,
+}
 
 
 class CommandError(Exception):
@@ -61,9 +69,14 @@ def find(environ: Mapping[str, str]) -> str:
 class Client:
     """Calls of one controller. Methods raise CommandError."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str = "") -> None:
         self.address = address
-        self._http = httpx.Client(base_url=address, timeout=30.0, trust_env=False)
+        self._http = httpx.Client(
+            base_url=address,
+            timeout=httpx.Timeout(10.0, read=_SILENCE),
+            trust_env=False,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        )
 
     def post(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """One call of the API."""
@@ -140,10 +153,8 @@ def _error(body: dict[str, Any]) -> CommandError:
         lines += [f"  {one['field']}: {one['problem']}\n    {one['fix']}" for one in problems]
     elif body.get("details"):
         lines.append(f"  {body['details']}")
-    code = {404: exit_codes.UNKNOWN, 502: exit_codes.UNAVAILABLE, 503: exit_codes.UNAVAILABLE}
-    return CommandError(
-        "\n".join(lines), code.get(int(body.get("code") or 0), exit_codes.INVALID), body
-    )
+    status = int(body.get("code") or 0)
+    return CommandError("\n".join(lines), _CODES.get(status, exit_codes.INVALID), body)
 
 
 def _pause(failed: int) -> None:

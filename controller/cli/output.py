@@ -69,3 +69,72 @@ def build(build: dict[str, Any]) -> str:
         lines += [f"  | {text}" for text in failure["log_tail"][-10:]]
         lines.append(f"  {failure['hint']}")
     return "\n".join(lines)
+
+
+def waited(answer: dict[str, Any]) -> str:
+    """What came of waiting."""
+    lines = [f"{answer['job_id']}  {_paint(answer['status'], answer['status'])}"]
+    lines += [f"  {reference}@{answer['digest']}" for reference in answer["references"]]
+    if answer["error"]:
+        lines += [f"  {answer['error']}", f"  why and what now: nbs failure {answer['job_id']}"]
+    if not answer["final"] and answer["message"]:
+        lines.append(f"  {answer['message']}")
+    return "\n".join(lines)
+
+
+def failure(answer: dict[str, Any]) -> str:
+    """Why a build failed, and what to do."""
+    if not answer["failed"]:
+        return f"{answer['status']}: {answer['next']}"
+    where = f" at line {answer['dockerfile_line']}" if answer["dockerfile_line"] else ""
+    code = f", exit code {answer['exit_code']}" if answer["exit_code"] is not None else ""
+    lines = [f"{answer['phase']} {_paint(answer['reason'], 'FAILED')}{where}{code}"]
+    lines.append(f"  {answer['message']}")
+    lines += [f"  step     {answer['step']}"] if answer["step"] else []
+    lines += [f"  command  {answer['command']}"] if answer["command"] else []
+    lines += [f"  > {text}" for text in answer["error_lines"]]
+    lines += [f"  | {text}" for text in answer["log_tail"]]
+    retry = "may succeed when tried again" if answer["retryable"] else "will fail again unchanged"
+    lines += [f"  {answer['hint']}", f"  for the {answer['fix_owner']}; {retry}"]
+    return "\n".join(lines)
+
+
+def checks(answer: dict[str, Any]) -> str:
+    """What a check found, a line each."""
+    colours = {"passed": "SUCCEEDED", "failed": "FAILED", "warning": "missed"}
+    lines = []
+    for one in answer["checks"]:
+        status = _paint(f"{one['status']:<7}", colours.get(one["status"], ""))
+        lines.append(f"{status}  {one['name']:<20}  {one['message']}")
+        if one["status"] in ("failed", "warning") and one["fix"]:
+            lines.append(f"{'':<31}{one['fix']}")
+    lines.append("ok: it can be built" if answer["ok"] else "not ok")
+    return "\n".join(lines)
+
+
+def listed(job: dict[str, Any]) -> str:
+    """A build in a list."""
+    took = job.get("duration_seconds")
+    told = f"{took:.0f} s" if took is not None else ""
+    status = _paint(f"{job['status']:<10}", job["status"])
+    source = f"{job.get('repo_url') or '?'}@{job.get('git_ref') or '?'}"
+    reason = f"  {job['reason']}" if job.get("reason") else ""
+    created = (job.get("created_at") or "")[:19]
+    return f"{created}  {status}  {told:>7}  {job['job_id']}  {job.get('owner')}  {source}{reason}"
+
+
+def cleaned(answer: dict[str, Any]) -> str:
+    """What was removed, or would be."""
+    lines = [answer["message"]]
+    for kind, what in answer["removed"].items():
+        lines += [f"  {kind:<8} {one}" for one in what]
+    lines += [f"  kept     {one['job_id']}: {one['why']}" for one in answer["kept"]]
+    return "\n".join(lines)
+
+
+def promoted(answer: dict[str, Any]) -> str:
+    """What a promotion did."""
+    lines = [f"{reference}@{answer['digest']}" for reference in answer["references"]]
+    if failed := answer["failure"]:
+        lines += [f"{failed['reason']}: {failed['message']}", f"  {failed['hint']}"]
+    return "\n".join(lines)
