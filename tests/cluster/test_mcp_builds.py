@@ -107,11 +107,20 @@ def test_answers_are_what_the_tools_say_that_they_are(mcp: Mcp, builds: Builds) 
         found: dict[str, Any] = result["structuredContent"]
         return found
 
-    job_id = call("submitJob", **builds.request(builds.dockerfile("RUN echo hello")))["job_id"]
+    request = builds.request(builds.dockerfile("RUN echo hello"))
+    checked = call("checkJob", job_config=request)
+    assert checked["ok"], checked
+    assert call("checkJob", **request)["checks"] == checked["checks"]
+    job_id = call("submitJob", **request)["job_id"]
     while not call("waitForJob", job_id=job_id)["final"]:
         pass
     assert call("getStatus", job_id=job_id)["status"] == "SUCCEEDED"
     assert call("getFailure", job_id=job_id)["failed"] is False
+    promoted = call("promoteImage", job_id=job_id, tags=["stable"])
+    assert (promoted["status"], builds.digest(request, "stable")) == (
+        "SUCCEEDED",
+        promoted["digest"],
+    )
     assert "hello" in json.dumps(call("getLogs", job_id=job_id, search="hello"))
     assert call("killJob", job_id=job_id)["success"] is False
     assert job_id in json.dumps(call("getHistory"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -92,3 +93,11 @@ def test_instructions_come_first_and_are_short(api: Api) -> None:
     assert len(INSTRUCTIONS) < 2000
     assert INSTRUCTIONS.index("job_id") < 300
     assert api.modern("server/discover").json()["result"]["instructions"] == INSTRUCTIONS
+
+
+def test_tools_that_texts_name_are_there(tools: list[dict[str, Any]]) -> None:
+    names = {tool["name"] for tool in tools}
+    texts = [INSTRUCTIONS, *(tool["description"] for tool in tools)]
+    told = {word for text in texts for word in re.findall(r"\b[a-z]+(?:Job|Status|Logs)\b", text)}
+    assert "checkJob" in told
+    assert told <= names
