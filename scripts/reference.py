@@ -1,4 +1,4 @@
-"""The tables in the README files, made from the code: settings, metrics, reasons, pack variables.
+"""What of the documents is generated: the reference; settings, metrics, pack variables.
 
 python scripts/reference.py           write them between their markers
 python scripts/reference.py --check   say which file is stale; exit code 1 if one is
@@ -18,7 +18,6 @@ import hcl2
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from controller.contract.reasons import REASONS  # noqa: E402
 from controller.metrics import Metrics  # noqa: E402
 from controller.reference import description  # noqa: E402
 from controller.settings import Settings  # noqa: E402
@@ -48,15 +47,6 @@ def metrics() -> str:
     return _table(("metric", "type", "what it is"), sorted(rows))
 
 
-def reasons() -> str:
-    """Return the closed list of reasons."""
-    rows = [
-        (f"`{reason.name}`", reason.fix_owner, "yes" if reason.retryable else "no", reason.hint)
-        for reason in REASONS.values()
-    ]
-    return _table(("reason", "who mends it", "retryable", "what to do"), rows)
-
-
 def variables() -> str:
     """Return the pack's variables, as python-hcl2 reads them."""
     parsed = hcl2.loads((PACK / "variables.hcl").read_text())
@@ -74,7 +64,7 @@ def variables() -> str:
 
 REFERENCE = REPOSITORY / "docs" / "reference.md"
 FILES = {
-    REPOSITORY / "README.md": {"settings": settings, "metrics": metrics, "reasons": reasons},
+    REPOSITORY / "docs" / "operating.md": {"settings": settings, "metrics": metrics},
     PACK / "README.md": {"variables": variables},
 }
 

@@ -2,7 +2,7 @@
 
 Every failure names exactly one. `fix_owner` says who can mend it: the `author` of the repository
 or the request, the `operator` of the cluster, or nobody (`transient`: try again). `retryable` says
-whether the same request, unchanged, may succeed. The README's table is checked against this list.
+whether the same request, unchanged, may succeed. docs/reference.md lists them all.
 """
 
 from __future__ import annotations

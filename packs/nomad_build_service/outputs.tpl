@@ -1,9 +1,11 @@
 Nomad Build Service is registered in namespace [[ var "namespace" . ]].
 
 Wait for it:       nomad job status [[ var "name_prefix" . ]]nomad-build-service
-Find it:           the Consul service [[ var "name_prefix" . ]]nomad-build-service (http), or
-                   nomad service info does not list it: it is registered in Consul
+Find it:           the Consul service [[ var "name_prefix" . ]]nomad-build-service
 Is it ready:       curl http://ADDRESS:PORT/ready
+See the API:       http://ADDRESS:PORT/docs, and /openapi.json
+For agents:        an MCP server at http://ADDRESS:PORT/mcp, for example
+                   claude mcp add --transport http builds http://ADDRESS:PORT/mcp
 Submit a build:    curl -H 'Content-Type: application/json' -d @build.json http://ADDRESS:PORT/mcp/submitJob
                    or, with no controller at all:
                    nomad job dispatch -meta pack.deployment_name= [[ var "name_prefix" . ]]image-build build.json

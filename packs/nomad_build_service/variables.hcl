@@ -273,3 +273,57 @@ variable "allowed_origins" {
   type        = list(string)
   default     = []
 }
+
+variable "public_url" {
+  description = "URL that callers reach the API by, where it is behind a proxy or load balancer."
+  type        = string
+  default     = ""
+}
+
+variable "auth_mode" {
+  description = "none: callers need no credential. jwt: they present a token of auth_issuer."
+  type        = string
+  default     = "none"
+}
+
+variable "auth_issuer" {
+  description = "OpenID Connect issuer of callers' tokens, such as https://login.example.com."
+  type        = string
+  default     = ""
+}
+
+variable "auth_audience" {
+  description = "Audience that callers' tokens must have, such as the API's public URL."
+  type        = string
+  default     = ""
+}
+
+variable "auth_jwks_url" {
+  description = "The issuer's signing keys, where it has no discovery document."
+  type        = string
+  default     = ""
+}
+
+variable "auth_owner_claim" {
+  description = "Claim of a token that names the owner of the caller's builds."
+  type        = string
+  default     = "sub"
+}
+
+variable "auth_scope_claim" {
+  description = "Claim of a token that holds the caller's scopes."
+  type        = string
+  default     = "scope"
+}
+
+variable "auth_default_scopes" {
+  description = "Scopes of callers whose token names none: build:read, build:write, build:admin."
+  type        = list(string)
+  default     = []
+}
+
+variable "max_active_builds" {
+  description = "Builds that may be queued or running; more are answered with 429. 0: no limit."
+  type        = number
+  default     = 0
+}

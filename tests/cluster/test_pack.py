@@ -112,6 +112,8 @@ def test_rendered_classes_and_prefix(cluster: Cluster, tmp_path: Path) -> None:
         ({"build_classes": {"default": CLASS, "A b": CLASS}}, "class name"),
         ({"build_network_allow": ["everything"]}, "build_network_allow"),
         ({"build_timeout": "soon"}, "build_timeout"),
+        ({"auth_mode": "basic"}, "auth_mode"),
+        ({"auth_mode": "jwt"}, "auth_audience"),
         ({"intermediate_repository": "host/x:tag"}, "intermediate_repository"),
     ],
 )

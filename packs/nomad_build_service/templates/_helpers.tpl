@@ -3,10 +3,12 @@
 [[- if not (has (var "driver" .) (list "docker" "raw_exec")) ]][[ fail (printf "variable driver must be docker or raw_exec, not %q" (var "driver" .)) ]][[ end -]]
 [[- if not (regexMatch "^[A-Za-z0-9-]*$" (var "name_prefix" .)) ]][[ fail (printf "variable name_prefix may hold letters, digits and dashes only, not %q" (var "name_prefix" .)) ]][[ end -]]
 [[- if not (regexMatch "^$|^[^/@[:space:]]+/[^@:[:space:]]+$" (var "intermediate_repository" .)) ]][[ fail (printf "variable intermediate_repository must be HOST/PATH without tag, not %q" (var "intermediate_repository" .)) ]][[ end -]]
+[[- if not (has (var "auth_mode" .) (list "none" "jwt")) ]][[ fail (printf "variable auth_mode must be none or jwt, not %q" (var "auth_mode" .)) ]][[ end -]]
+[[- if and (eq (var "auth_mode" .) "jwt") (or (not (var "auth_audience" .)) (and (not (var "auth_issuer" .)) (not (var "auth_jwks_url" .)))) ]][[ fail "auth_mode jwt needs auth_audience, and auth_issuer or auth_jwks_url" ]][[ end -]]
 [[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]
-[[- range $name := list "build_timeout" "test_timeout" "log_max_mb" "cache_budget_mb" "disk_floor_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
+[[- range $name := list "build_timeout" "test_timeout" "log_max_mb" "cache_budget_mb" "disk_floor_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" "max_active_builds" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
 [[- range $cidr := var "build_network_allow" . ]][[ if not (regexMatch "^[0-9.]+/[0-9]+$" $cidr) ]][[ fail (printf "variable build_network_allow has %q, which is no IPv4 range such as 10.1.0.0/16" $cidr) ]][[ end ]][[ end -]]
 [[- end -]]
 

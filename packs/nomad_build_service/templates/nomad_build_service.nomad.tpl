@@ -97,6 +97,15 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_BUILD_CLASSES    = [[ $classes | toJson | quote ]]
         NBS_ALLOWED_HOSTS    = "[[ join "," (var "allowed_hosts" .) ]]"
         NBS_ALLOWED_ORIGINS  = "[[ join "," (var "allowed_origins" .) ]]"
+        NBS_PUBLIC_URL       = [[ var "public_url" . | quote ]]
+        NBS_AUTH_MODE        = [[ var "auth_mode" . | quote ]]
+        NBS_AUTH_ISSUER      = [[ var "auth_issuer" . | quote ]]
+        NBS_AUTH_AUDIENCE    = [[ var "auth_audience" . | quote ]]
+        NBS_AUTH_JWKS_URL    = [[ var "auth_jwks_url" . | quote ]]
+        NBS_AUTH_OWNER_CLAIM = [[ var "auth_owner_claim" . | quote ]]
+        NBS_AUTH_SCOPE_CLAIM = [[ var "auth_scope_claim" . | quote ]]
+        NBS_MAX_ACTIVE_BUILDS = "[[ var "max_active_builds" . | int ]]"
+        NBS_AUTH_DEFAULT_SCOPES = "[[ join "," (var "auth_default_scopes" .) ]]"
         NBS_VAULT_AUTH_MOUNT = [[ var "vault_auth_mount" . | quote ]]
         NBS_VAULT_KV_MOUNT   = [[ var "vault_kv_mount" . | quote ]]
         NBS_VAULT_ROLE       = "[[ var "vault_role_prefix" . ]]-controller"
