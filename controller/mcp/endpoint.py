@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 PATH = "/mcp"
+_PATIENCE = 8  # times the largest body
 
 
 class Endpoint:
@@ -60,11 +61,17 @@ class Endpoint:
         await self._transport.handle_request(scope, _replay(body, receive), send)
 
     async def _body(self, request: Request) -> bytes:
-        """The body, or a little more than is allowed of it."""
-        body = bytearray()
+        """The body, or a little more than is allowed of it.
+
+        What is too much is read all the same, up to a point: a client that is still sending when
+        the connection is closed may never see the answer.
+        """
+        body, size = bytearray(), 0
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._most:
+            size += len(chunk)
+            if len(body) <= self._most:
+                body += chunk
+            elif size > _PATIENCE * self._most:
                 break
         return bytes(body)
 

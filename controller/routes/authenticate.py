@@ -19,11 +19,10 @@ from controller.callers import SCOPES, Caller
 from controller.errors import (
     ForbiddenError,
     NotFoundError,
-    RequestTooLargeError,
     ServiceError,
 )
 from controller.operations import BY_NAME
-from controller.routes import challenge
+from controller.routes import body, challenge
 from controller.routes.problems import response_of
 from controller.settings import Settings
 
@@ -64,17 +63,11 @@ class Authenticate:
 
         The body is read for that, and given again to who reads it next.
         """
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._settings.max_body:
-                raise RequestTooLargeError(
-                    f"the body is larger than {self._settings.max_body} bytes"
-                )
-        operation = BY_NAME.get(_tool(bytes(body)))
+        content = await body.whole(request, self._settings.max_body)
+        operation = BY_NAME.get(_tool(content))
         if operation and not caller.may(operation.scope):
             raise ForbiddenError(operation.scope)
-        messages: list[Message] = [{"type": "http.request", "body": bytes(body)}]
+        messages: list[Message] = [{"type": "http.request", "body": content}]
 
         async def again() -> Message:
             return messages.pop() if messages else await request.receive()

@@ -10,25 +10,38 @@ from starlette.requests import ClientDisconnect, Request
 from controller.contract import request as contract_request
 from controller.errors import MalformedRequestError, RequestTooLargeError
 
+# Who is still sending when the connection is closed may never see the answer: so what is too much
+# is read and thrown away, up to this many times the limit.
+_PATIENCE = 8
+
+
+async def whole(request: Request, most: int) -> bytes:
+    """The body. Raises MalformedRequestError, RequestTooLargeError."""
+    body, size = bytearray(), 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= most:
+                body += chunk
+            elif size > _PATIENCE * most:
+                break
+    except ClientDisconnect as error:
+        raise MalformedRequestError("the body ended early") from error
+    if size > most:
+        raise RequestTooLargeError(
+            f"the body is larger than {most} bytes", "large files belong into the repository"
+        )
+    return bytes(body)
+
 
 async def json_object(request: Request, most: int) -> dict[str, Any]:
     """The body as a JSON object, whatever the content type says (as the original takes it).
 
     Raises MalformedRequestError, RequestTooLargeError.
     """
-    body = bytearray()
+    body = await whole(request, most)
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise RequestTooLargeError(
-                    f"the body is larger than {most} bytes",
-                    "large files belong into the repository",
-                )
-    except ClientDisconnect as error:
-        raise MalformedRequestError("the body ended early") from error
-    try:
-        document = contract_request.decode(bytes(body))
+        document = contract_request.decode(body)
     except contract_request.RequestError as error:
         problem = error.problems[0]
         raise MalformedRequestError(f"the body {problem.problem}", problem.fix) from error

@@ -71,7 +71,7 @@ class Guard:
     def _check_origin(self, origin: str | None, host: str) -> None:
         if origin is None or origin in self._origins:
             return
-        if _name(origin) in _LOOPBACK or urlsplit(origin).netloc.lower() == host.lower():
+        if _name(origin) in _LOOPBACK or _netloc(origin) == host.lower():
             return
         raise ForeignOriginError(
             f"web pages of {origin[:100]!r} may not call this service",
@@ -82,6 +82,13 @@ class Guard:
 def _name(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _netloc(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
     except ValueError:
         return ""
 
