@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -56,13 +57,12 @@ CHECKS = [
 ANSWERED_BY_A_NODE = {"checkJob", "promoteImage"}
 
 
-@pytest.fixture(scope="module")
-def served(
-    cluster: Cluster, controller_address: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Serving]:
+@pytest.fixture
+def served(cluster: Cluster, controller_address: str, tmp_path: Path) -> Iterator[Serving]:
+    """A controller without builds: with hundreds of waiting ones, lists of them take longer."""
     with (
         unplaceable(cluster, PREFIX),
-        serving(cluster, tmp_path_factory.mktemp("fuzz"), {"NBS_NAME_PREFIX": PREFIX}) as one,
+        serving(cluster, tmp_path, {"NBS_NAME_PREFIX": PREFIX}) as one,
     ):
         yield one
         assert one.process.poll() is None
