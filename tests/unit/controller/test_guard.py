@@ -89,6 +89,7 @@ def test_pages_of_ours_are_let_through(client: TestClient, origin: str) -> None:
         "https://ui.example.com.evil.example",
         "https://ui.example.com:8443",
         "http://10.0.0.1:9999",
+        "http://[",
     ],
 )
 def test_other_pages_are_refused(client: TestClient, origin: str) -> None:
