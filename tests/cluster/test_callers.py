@@ -291,3 +291,39 @@ def test_mcp_hides_the_builds_of_others(builds: Builds, address: str, issuer: Is
     uri = {"uri": f"build://{job_id}/log"}
     assert result(rpc(address, "resources/read", uri, mine))["contents"]
     assert "error" in rpc(address, "resources/read", uri, theirs).text
+
+
+def test_lists_cleanups_and_promotions_stay_with_the_owner(
+    builds: Builds, address: str, issuer: Issuer
+) -> None:
+    mine, theirs = issuer.token("team-a"), issuer.token("team-b")
+    ids = {}
+    for token in (mine, theirs):
+        request = builds.request(builds.dockerfile(), owner=None)
+        ids[token] = call(address, "submitJob", request, token).json()["job_id"]
+    for token, job_id in ids.items():
+        ended = call(address, "waitForJob", {"job_id": job_id, "timeout": 45}, token).json()
+        assert ended["status"] == "SUCCEEDED"
+        listed = call(address, "getHistory", {}, token).json()["jobs"]
+        found = {job["job_id"] for job in listed}
+        assert job_id in found
+        assert not found & (set(ids.values()) - {job_id})
+    other = call(address, "getHistory", {"owner": "team-a"}, theirs)
+    assert other.json()["problems"][0]["field"] == "owner"
+
+    promoted = call(address, "promoteImage", {"job_id": ids[mine], "tags": ["p"]}, mine).json()
+    assert promoted["status"] == "SUCCEEDED", promoted
+    asked = {"promotion_id": promoted["promotion_id"]}
+    assert call(address, "promoteImage", asked, mine).json() == promoted
+    assert call(address, "promoteImage", asked, theirs).status_code == 404
+    stolen = {"job_id": ids[mine], "tags": ["q"]}
+    assert call(address, "promoteImage", stolen, theirs).status_code == 404
+
+    refused = call(address, "cleanup", {"job_id": ids[mine]}, theirs)
+    assert refused.status_code == 404
+    would = call(address, "cleanup", {"all": True, "dry_run": True}, theirs).json()
+    assert ids[theirs] in would["cleaned_jobs"]
+    assert ids[mine] not in would["cleaned_jobs"]
+    done = call(address, "cleanup", {"job_id": ids[theirs]}, theirs).json()
+    assert ids[theirs] in done["cleaned_jobs"]
+    assert call(address, "getStatus", {"job_id": ids[mine]}, mine).status_code == 200
