@@ -13,6 +13,7 @@ from typing import Any
 
 from controller import build_class, node_capacity
 from controller.clients.nomad import NomadClient
+from controller.concurrently import concurrently
 from controller.contract import request
 from controller.contract.json_schema import Problem
 from controller.credential_paths import CredentialPaths
@@ -31,12 +32,12 @@ CHECKS = (
     "dockerfile",
     "push",
 )
+_MOST_NODES, _AT_ONCE = 200, 16
 _WITHIN = 38.0  # seconds for the job
 _FIELDS = {
     "git_credentials": "git_credentials_path",
     "registry_credentials": "registry_credentials_path",
 }
-_GIT = ("Git", "Secret", "Vault", "NodeNotPrepared")
 Tell = Callable[[float, float | None, str], Awaitable[None]]
 
 
@@ -101,6 +102,10 @@ class Check:
         chosen = Found("build_class", "passed", self._parents[parent].name)
         try:
             job, nodes = await asyncio.gather(self._nomad.job(parent), self._nomad.nodes())
+            if job.get("Constraints"):  # only whole nodes show what those speak of
+                ids = [node["ID"] for node in nodes[:_MOST_NODES]]
+                whole = await concurrently(_AT_ONCE, self._nomad.node, ids)
+                nodes = [{**stub, **one} for stub, one in zip(nodes, whole, strict=False)]
         except ServiceError as error:
             missing = ParentMissingError(parent, self._nomad.namespace)
             told = error if error.status != 404 else missing
@@ -112,7 +117,7 @@ class Check:
         if waiting:
             message = f"{waiting} builds of this class wait for a node already"
             return [chosen, Found("placement", "warning", message, "expect to queue")]
-        return [chosen, Found("placement", "passed", "a node can run it")]
+        return [chosen, Found("placement", "passed", "a node is large enough")]
 
     async def _waiting(self, parent: str) -> int:
         children = await self._nomad.children(f"{parent}/")
@@ -136,11 +141,15 @@ class Check:
         sent = {k: v for k, v in document.items() if k not in ("image", "idempotency_key")}
         try:
             child, _ = await self._one_off.start(JOB, sent)
-            state = await self._one_off.wait(child, TASKS, within=_WITHIN)
         except ParentMissingError as error:
             return None, error.message
+        try:
+            state = await self._one_off.wait(child, TASKS, within=_WITHIN)
+        except BaseException:  # whoever asked has gone: nobody will ask for this job again
+            await asyncio.shield(self._one_off.abandon(child))
+            raise
         if not state.over:
-            await self._one_off.stop(child)
+            await self._one_off.abandon(child)
             return None, f"the check did not end within {_WITHIN:.0f} s: {state.message}"
         await self._one_off.remove(child, state)
         return state, "" if state.results else f"the check left no result: {state.message}"
@@ -156,9 +165,8 @@ def _of_source(
     failed = result.get("problem")
     commit = result.get("commit")
     if commit is None:
-        name = "git_ref" if not failed or failed["reason"].startswith(_GIT) else "dockerfile"
         return [
-            _of_failure(name, failed, "git_ref"),
+            _of_failure("git_ref", failed, "git_ref"),
             Found("dockerfile", "skipped", "the source could not be fetched"),
         ]
     found = [Found("git_ref", "passed", f"{document['git_ref']} is {commit}", field="git_ref")]
@@ -216,6 +224,7 @@ def _answer(
         for name in CHECKS
         if name not in told
     ]
+    found.sort(key=lambda one: CHECKS.index(one.name))
     # Without a credential there is none to check; everything else that was skipped is not known.
     known = [one for one in found if not (one.status == "skipped" and one.name in _FIELDS)]
     return {

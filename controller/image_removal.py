@@ -44,7 +44,7 @@ class ImageRemoval:
         child, _ = await self._one_off.start(_JOB, document)
         state = await self._one_off.wait(child, [TASK], within=_WITHIN)
         if not state.over:
-            await self._one_off.stop(child)
+            await self._one_off.abandon(child)
             raise UnavailableError(
                 "nomad",
                 f"{child} did not end within {_WITHIN:.0f} s: {state.message}",

@@ -58,6 +58,11 @@ def impossible(job: Json, nodes: Sequence[Json]) -> str | None:
         here = [node for node in here if _healthy(node, driver)]
         if not here:
             return f"no ready node has the driver {driver} healthy"
+    for constraint in job.get("Constraints") or []:
+        here = [node for node in here if _meets(node, constraint)]
+        if not here:
+            told = f"{constraint.get('LTarget')} {constraint['Operand']} {constraint['RTarget']}"
+            return f"no ready node meets the constraint {told}"
     lacks = {
         what: wanted
         for what, wanted, has in (
@@ -79,6 +84,22 @@ def impossible(job: Json, nodes: Sequence[Json]) -> str | None:
 
 def _healthy(node: Json, driver: str) -> bool:
     return bool(((node.get("Drivers") or {}).get(driver) or {}).get("Healthy"))
+
+
+def _meets(node: Json, constraint: Json) -> bool:
+    """Whether a node meets a constraint; one that is not understood here is left to Nomad."""
+    target = str(constraint.get("LTarget") or "")
+    kind, _, name = target.removeprefix("${").removesuffix("}").partition(".")
+    known = {"attr": "Attributes", "meta": "Meta"}.get(kind)
+    operand = constraint.get("Operand")
+    if (
+        known is None
+        or operand not in ("=", "==", "is", "!=", "not")
+        or "${" in str(constraint.get("RTarget"))
+    ):
+        return True
+    same = (node.get(known) or {}).get(name) == constraint.get("RTarget")
+    return same is (operand in ("=", "==", "is"))
 
 
 def _of(node: Json, part: str, name: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from controller import fold, placement
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
 from controller.contract.results import MAX_RESULT_BYTES, parse_phase_result, phase_result_path
-from controller.errors import IdempotencyConflictError
+from controller.errors import IdempotencyConflictError, NotFoundError
 from controller.settings import Settings
 
 _FIRST_LOOK, _LONGEST_PAUSE = 0.1, 1.0  # seconds
@@ -107,9 +108,10 @@ class OneOff:
             await self._nomad.collect(state.alloc_id)
         await self._nomad.purge(child)
 
-    async def stop(self, child: str) -> None:
-        """Stop a job that nobody waits for any more."""
-        await self._nomad.stop(child)
+    async def abandon(self, child: str) -> None:
+        """Stop and forget a job that nobody waits for any more."""
+        with contextlib.suppress(NotFoundError):
+            await self._nomad.purge(child)
 
     async def _result(self, alloc_id: str, task: str) -> dict[str, Any] | None:
         raw = await self._files.read(

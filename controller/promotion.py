@@ -70,7 +70,8 @@ class Promotions:
         given = {name: document[name] for name in _CREDENTIALS if name in document}
         if problems := await self._credentials.problems(given):
             raise InvalidFieldsError(problems)
-        child, _ = await self._one_off.start(JOB, document, token=_token(wish))
+        token = _token(document.get("owner", ""), wish.idempotency_key)
+        child, _ = await self._one_off.start(JOB, document, token=token)
         return from_nomad(self._namespace, child).job_id
 
     async def state(self, promotion_id: str, caller: Caller, *, within: float) -> dict[str, Any]:
@@ -149,7 +150,7 @@ def check(wish: Wish) -> list[Problem]:
     ]
 
 
-def _token(wish: Wish) -> str | None:
-    if wish.idempotency_key is None:
+def _token(owner: str, key: str | None) -> str | None:
+    if key is None:
         return None
-    return hashlib.sha256(f"promote\0{wish.owner}\0{wish.idempotency_key}".encode()).hexdigest()
+    return hashlib.sha256(f"promote\0{owner}\0{key}".encode()).hexdigest()

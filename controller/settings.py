@@ -127,7 +127,8 @@ class Settings:
     vault_role: str = _setting("nbs-controller", "Vault role that the controller logs in with.")
     vault_jwt_file: str = _setting("", "File with the workload identity for Vault.")
     max_active_builds: int = _setting(
-        0, "Builds that may be queued or running; more are answered with 429. 0: no limit."
+        0,
+        "About how many builds may be queued or running; more are answered with 429. 0: no limit.",
     )
     max_body: int = _setting(1 << 20, "Largest request body that is read.")
     relist_interval: float = _setting(20.0, "Time between two full lists of the builds.")

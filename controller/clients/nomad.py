@@ -123,6 +123,11 @@ class NomadClient:
         found: list[dict[str, Any]] = await self.get("/nodes", resources="true")
         return found
 
+    async def node(self, node_id: str) -> dict[str, Any]:
+        """A node with its attributes and metadata."""
+        found: dict[str, Any] = await self.get(f"/node/{node_id}")
+        return found
+
     async def dispatch(
         self, parent: str, payload: bytes, *, token: str | None, priority: int | None
     ) -> tuple[str, bool]:

@@ -25,7 +25,7 @@ from controller.tasks.vault import VaultSession
 # Older ones let a RUN step out of its chroot (CVE-2024-1753, CVE-2024-9675, double chroot).
 _OLDEST_BUILDAH = (1, 39)
 GIT_SECRET = (("ssh_key",), ("username", "password"), ("password",))
-_PULL_SECRET = (("registry", "username", "password"),)
+PULL_SECRET = (("registry", "username", "password"),)
 
 
 def work(phase: Phase) -> str:
@@ -92,7 +92,7 @@ class _Build:
             if self._request["git_credentials_path"]:
                 git = vault.read(self._request["git_credentials_path"], GIT_SECRET)
             if self._phase.environment.pull_credentials_path:
-                pull = vault.read(self._phase.environment.pull_credentials_path, _PULL_SECRET)
+                pull = vault.read(self._phase.environment.pull_credentials_path, PULL_SECRET)
         return git, pull
 
     def _fetch(self, credential: dict[str, str]) -> None:

@@ -1,14 +1,14 @@
 """Which files of a build context are left, by the rules of .dockerignore.
 
 https://docs.docker.com/build/concepts/context/#dockerignore-files: patterns of Go's filepath.Match
-with `**`, from the context's root; the last that matches decides; `!` takes back.
+with `**`, from the context's root; the last that matches decides; `!` takes back. The file is
+somebody else's, so matching takes time in proportion to pattern and path, whatever they hold.
 """
 
 from __future__ import annotations
 
-import re
+import posixpath
 from collections.abc import Collection, Iterable
-from functools import lru_cache
 
 
 def filtered(files: Iterable[str], text: str) -> set[str]:
@@ -19,54 +19,101 @@ def filtered(files: Iterable[str], text: str) -> set[str]:
 
 def found(source: str, files: Collection[str]) -> bool:
     """Whether a COPY source (a file, a directory or a pattern) names at least one of the files."""
-    wanted = source.strip("/").removeprefix("./").rstrip("/")
-    if wanted in ("", "."):
+    wanted = _clean(source)
+    if not wanted or wanted in files:
         return True
-    if wanted in files:
-        return True
-    pattern = _pattern(wanted)
-    return any(pattern.match(file) for file in files)
+    pattern = wanted.split("/")
+    return any(_covers(pattern, file.split("/")) for file in files)
 
 
-def _rule(line: str) -> tuple[bool, str] | None:
+def _clean(path: str) -> str:
+    """A path from the context's root, as the builder sees it: `..` cannot lead above the root."""
+    return posixpath.normpath(f"/{path}").strip("/")
+
+
+def _rule(line: str) -> tuple[bool, list[str]] | None:
     line = line.strip()
     if not line or line.startswith("#"):
         return None
     keeps = line.startswith("!")
-    body = line[1:].strip() if keeps else line
-    body = body.strip("/").removeprefix("./")
-    return (keeps, body) if body else None
+    body = _clean(line[1:].strip() if keeps else line)
+    return (keeps, body.split("/")) if body else None
 
 
-def _left_out(file: str, rules: list[tuple[bool, str]]) -> bool:
-    left_out = False
-    for keeps, body in rules:
-        if left_out is keeps and _pattern(body).match(file):
+def _left_out(file: str, rules: list[tuple[bool, list[str]]]) -> bool:
+    parts, left_out = file.split("/"), False
+    for keeps, pattern in rules:
+        if left_out is keeps and _covers(pattern, parts):
             left_out = not keeps
     return left_out
 
 
-@lru_cache(maxsize=512)
-def _pattern(text: str) -> re.Pattern[str]:
-    """A pattern that matches a path, or anything below it."""
-    expression, rest = "", text
-    while rest:
-        if rest.startswith("**/"):
-            expression, rest = f"{expression}(?:[^/]+/)*", rest[3:]
-        elif rest.startswith("**"):
-            expression, rest = f"{expression}.*", rest[2:]
-        elif rest[0] == "*":
-            expression, rest = f"{expression}[^/]*", rest[1:]
-        elif rest[0] == "?":
-            expression, rest = f"{expression}[^/]", rest[1:]
-        elif rest[0] == "[" and (end := rest.find("]", 2)) > 0:
-            inner = rest[1:end].replace("\\", "\\\\").replace("[", "\\[")
-            expression, rest = f"{expression}[{inner}]", rest[end + 1 :]
-        elif rest[0] == "\\" and len(rest) > 1:
-            expression, rest = expression + re.escape(rest[1]), rest[2:]
+def _covers(pattern: list[str], path: list[str]) -> bool:
+    """Whether a pattern matches a path or a directory above it."""
+    reached = {0}  # how many parts of the path the pattern so far may have taken
+    for part in pattern:
+        if part == "**":
+            reached = set(range(min(reached), len(path) + 1)) if reached else set()
         else:
-            expression, rest = expression + re.escape(rest[0]), rest[1:]
-    try:
-        return re.compile(f"{expression}(?:/.*)?\\Z", re.DOTALL)
-    except re.error:  # such as a range that runs backwards: it matches nothing but itself
-        return re.compile(f"{re.escape(text)}\\Z")
+            reached = {at + 1 for at in reached if at < len(path) and _matches(part, path[at])}
+    return bool(reached)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """One part of a path against `*`, `?`, `[…]` and backslashes; greedy with one way back."""
+    tokens = _tokens(pattern)
+    token = at = 0
+    star, star_at = -1, 0
+    while at < len(name):
+        if token < len(tokens) and tokens[token] is None:
+            star, star_at, token = token, at, token + 1
+        elif token < len(tokens) and _one(tokens[token], name[at]):
+            token, at = token + 1, at + 1
+        elif star >= 0:
+            star_at += 1
+            token, at = star + 1, star_at
+        else:
+            return False
+    return all(one is None for one in tokens[token:])
+
+
+def _tokens(pattern: str) -> list[str | None]:
+    """What each place of a name may be: None for `*`, else `?`, `[…]`, or a character after =."""
+    tokens: list[str | None] = []
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        end = pattern.find("]", at + 2) if char == "[" else -1
+        if char == "*":
+            tokens.append(None)
+        elif char == "?":
+            tokens.append("?")
+        elif end > 0:
+            tokens.append(pattern[at : end + 1])
+            at = end
+        elif char == "\\" and at + 1 < len(pattern):
+            at += 1
+            tokens.append(f"={pattern[at]}")
+        else:
+            tokens.append(f"={char}")
+        at += 1
+    return tokens
+
+
+def _one(place: str | None, char: str) -> bool:
+    if place is None or place == "?":
+        return True
+    if place[0] == "=":
+        return place[1] == char
+    inner = place[1:-1]
+    negated = inner[:1] in ("^", "!")
+    inner = inner[1:] if negated else inner
+    held, at = False, 0
+    while at < len(inner):
+        if at + 2 < len(inner) and inner[at + 1] == "-":
+            held |= inner[at] <= char <= inner[at + 2]
+            at += 3
+        else:
+            held |= inner[at] == char
+            at += 1
+    return held is not negated

@@ -71,6 +71,7 @@ def lint(
             if instruction.keyword in ("COPY", "ADD")
             for finding in _sources(instruction, left, set(files))
         ),
+        *_stages(parsed),
         *_images(parsed),
         *_shell(parsed, request),
     ]
@@ -136,7 +137,29 @@ def _words(text: str) -> list[str]:
         except ValueError:
             return []
         return [word for word in found if isinstance(word, str)]
-    return text.split()
+    return [word.strip("\"'") for word in text.split()]
+
+
+def _stages(parsed: Dockerfile) -> Iterator[Finding]:
+    """A --from that is no stage is an image; where it does not look like one, it is a slip."""
+    names = [stage.name for stage in parsed.stages if stage.name]
+    for stage in parsed.stages:
+        for one in stage.instructions:
+            source = one.flag("from") if one.keyword in ("COPY", "ADD") else None
+            if (
+                not source
+                or source.isdigit()
+                or source.lower() in names
+                or set(source) & set("/:@$")
+            ):
+                continue
+            near = difflib.get_close_matches(source.lower(), names, n=1, cutoff=0.5)
+            yield Finding(
+                "warning",
+                one.line,
+                f"line {one.line}: no stage is named {source!r}, so it is taken for an image",
+                f"did you mean {near[0]}?" if near else "name a stage, or the image with its tag",
+            )
 
 
 def _images(parsed: Dockerfile) -> Iterator[Finding]:

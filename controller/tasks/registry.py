@@ -128,6 +128,16 @@ class Registry:
         )
         return diagnosis.push_failure(reference, said).message if code else ""
 
+    def unreachable(self, image: str) -> PhaseFailed | None:
+        """Why an image's manifest cannot be had from its registry; None where it can."""
+        said: list[str] = []
+        program = Program(
+            ["skopeo", "inspect", "--raw", "--authfile", self._authfile, f"docker://{image}"],
+            env=self._env,
+        )
+        _, code = program.read_all(said.append, self._deadline)
+        return diagnosis.pull_failure(image, said) if code else None
+
     def verify(self, reference: str, digest: str) -> None:
         """Check that a tag names `digest` in the registry. Raises PhaseFailed(DigestMismatch)."""
         found = self.digest(reference)

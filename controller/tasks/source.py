@@ -8,28 +8,34 @@ or the Dockerfile could not be read at all.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from controller.contract.reasons import REASONS
 from controller.contract.results import failure
 from controller.tasks import dockerfile, source_tree
-from controller.tasks.build import GIT_SECRET
+from controller.tasks.build import GIT_SECRET, PULL_SECRET
+from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.git import Repository
-from controller.tasks.lint import lint
+from controller.tasks.lint import Finding, lint
 from controller.tasks.phase import Phase
+from controller.tasks.registry import Registry, login
+from controller.tasks.storage import registries_env
 from controller.tasks.vault import VaultSession
 
 _MOST_FILES = 200_000
 _MOST_FINDINGS = 50
+_MOST_IMAGES = 8
 
 
 def work(phase: Phase) -> str:
     """Look at the source; what is wrong with it goes into the result."""
     try:
-        checkout = _fetch(phase)
-        phase.fields["findings"] = _look(phase, checkout)[:_MOST_FINDINGS]
+        checkout, pull = _fetch(phase)
+        phase.fields["findings"] = _look(phase, checkout, pull)[:_MOST_FINDINGS]
     except PhaseFailed as error:
         phase.log.say(f"{error.reason}: {error.message}")
         phase.fields["problem"] = failure(
@@ -38,20 +44,24 @@ def work(phase: Phase) -> str:
     return "succeeded"
 
 
-def _fetch(phase: Phase) -> Path:
+def _fetch(phase: Phase) -> tuple[Path, dict[str, str]]:
+    """The checkout, and the credential for base images."""
     request, checkout = phase.request, phase.environment.task_dir / "source"
     credential: dict[str, str] = {}
+    pull: dict[str, str] = {}
     with VaultSession(phase.environment, phase.redactor) as vault:
         if request["git_credentials_path"]:
             credential = vault.read(request["git_credentials_path"], GIT_SECRET)
+        if phase.environment.pull_credentials_path:
+            pull = vault.read(phase.environment.pull_credentials_path, PULL_SECRET)
     repository = Repository(
         phase.environment, phase.log, phase.deadline, request["repo_url"], checkout, credential
     )
-    phase.fields["commit"] = repository.fetch(request["git_ref"])
-    return checkout
+    phase.fields["commit"] = repository.fetch(request["git_ref"], submodules=request["submodules"])
+    return checkout, pull
 
 
-def _look(phase: Phase, checkout: Path) -> list[dict[str, Any]]:
+def _look(phase: Phase, checkout: Path, pull: dict[str, str]) -> list[dict[str, Any]]:
     request = phase.request
     context, text = source_tree.dockerfile(checkout, request)
     parsed = dockerfile.parse(text, request["build_args"])
@@ -62,7 +72,22 @@ def _look(phase: Phase, checkout: Path) -> list[dict[str, Any]]:
         "lines": len(text.splitlines()),
     }
     ignored = source_tree.ignore_text(checkout, context, request["dockerfile_path"])
-    return [asdict(one) for one in lint(parsed, request, _files(context), ignored)]
+    found = lint(parsed, request, _files(context), ignored)
+    return [asdict(one) for one in (*found, *_base_images(phase, parsed, pull))]
+
+
+def _base_images(phase: Phase, parsed: Dockerfile, pull: dict[str, str]) -> Iterator[Finding]:
+    """Those that their registries do not give out."""
+    env = registries_env(phase.environment, phase.environment.task_dir / "home")
+    with login(phase.environment.secrets_dir, pull) as authfile:
+        registry = Registry(env, authfile, phase.log, phase.deadline)
+        for image in parsed.images[:_MOST_IMAGES]:
+            if failed := registry.unreachable(image):
+                line = next((s.instructions[0].line for s in parsed.stages if s.base == image), 0)
+                message = f"base image {image}: {failed.reason}: {failed.message}"
+                yield Finding(
+                    "error", line, phase.redactor.redact(message), REASONS[failed.reason].hint
+                )
 
 
 def _files(context: Path) -> set[str]:

@@ -126,6 +126,15 @@ def test_what_is_wrong_is_named(
     assert one["fix"]
 
 
+def test_a_base_image_that_is_not_there_is_named_with_its_line(builds: Builds) -> None:
+    missing = f"{builds.cluster.registry.host}/base/none:1"
+    target = builds.repository({"Dockerfile": f"# first\nFROM {missing}\n"})
+    one = of(check(builds, builds.request(target)), "dockerfile")
+    assert (one["status"], one["line"]) == ("failed", 2)
+    assert missing in one["message"]
+    assert "BaseImageNotFound" in one["message"]
+
+
 def test_a_wrong_git_password(builds: Builds) -> None:
     path = f"nomad-build-service/git/wrong-{uuid.uuid4().hex[:6]}"
     builds.cluster.vault_put(path, {"username": "git", "password": "not-the-password"})

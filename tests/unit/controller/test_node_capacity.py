@@ -70,6 +70,23 @@ def test_what_is_missing_is_named(nodes: list[dict[str, Any]], why: str) -> None
     assert why in (impossible(JOB, nodes) or "")
 
 
+@pytest.mark.parametrize(
+    ("constraint", "possible"),
+    [
+        ({"LTarget": "${attr.cpu.arch}", "Operand": "=", "RTarget": "arm64"}, True),
+        ({"LTarget": "${attr.cpu.arch}", "Operand": "=", "RTarget": "amd64"}, False),
+        ({"LTarget": "${attr.cpu.arch}", "Operand": "!=", "RTarget": "arm64"}, False),
+        ({"LTarget": "${meta.gpu}", "Operand": "=", "RTarget": "true"}, False),
+        ({"LTarget": "${attr.kernel.version}", "Operand": "version", "RTarget": "> 9"}, True),
+    ],
+)
+def test_constraints_that_no_node_meets(constraint: dict[str, str], possible: bool) -> None:
+    arm = node(Attributes={"cpu.arch": "arm64"}, Meta={})
+    found = impossible({**JOB, "Constraints": [constraint]}, [arm])
+    assert (found is None) is possible
+    assert possible or "constraint" in (found or "")
+
+
 def test_parts_on_different_nodes_do_not_add_up() -> None:
     small = {"Cpu": {"CpuShares": 100}, "Memory": {"MemoryMB": 9000}, "Disk": {"DiskMB": 9000}}
     slow = {"Cpu": {"CpuShares": 9000}, "Memory": {"MemoryMB": 100}, "Disk": {"DiskMB": 9000}}

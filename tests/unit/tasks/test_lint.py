@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ def test_nothing_is_said_of_a_good_one() -> None:
     text = (
         "FROM registry.example/base:1 AS build\nARG VERSION\nCOPY app.py lib/ /src/\n"
         "COPY l*/*.py ./docs /src/\nRUN make\nFROM scratch\nCOPY --from=build /src/app /app\n"
+        'COPY "app.py" lib/../app.py .//app.py ../app.py /x\n'
         'COPY ["lib/a.py", "/x"]\nADD https://example.com/x.tar.gz /\nCOPY $VERSION /x\n'
         "COPY <<EOF /motd\nhello\nEOF\n"
     )
@@ -55,6 +58,20 @@ def test_warnings() -> None:
     found = findings(text, build_args={"X": "1"}, test={"commands": ["./app"]})
     assert {one.severity for one in found} == {"warning"}
     assert [one.line for one in found] == [0, 1, 2, 0]
+
+
+def test_a_source_stage_that_is_not_there() -> None:
+    text = "FROM a:1 AS builder\nFROM b:1\nCOPY --from=bilder /x /x"
+    found = [one for one in findings(text) if one.line == 3]
+    assert [(one.severity, one.fix) for one in found] == [("warning", "did you mean builder?")]
+
+
+def test_hostile_patterns_take_no_time() -> None:
+    deep = "/".join("a" * 60 for _ in range(60))
+    rules = "\n".join(("**/" * 40 + "zz", "a*" * 40 + "z", "**/" + "a*" * 30 + "/b"))
+    began = time.monotonic()
+    assert ignore.filtered({deep}, rules) == {deep}
+    assert time.monotonic() - began < 5  # a backtracking matcher would not end
 
 
 def test_a_stage_that_is_not_there() -> None:
