@@ -1,87 +1,19 @@
-"""What MCP costs beside a direct dispatch, and that the server keeps its size under nonsense."""
+"""The MCP server keeps its size and its manners under nonsense and under many calls."""
 
 from __future__ import annotations
 
-import base64
 import importlib.util
-import json
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import httpx
 import pytest
-from builds import Builds
 from controllers import REPOSITORY, Serving, serving
-from mcp_requests import LEGACY, MODERN, Mcp
+from mcp_requests import LEGACY, Mcp
 
 from cluster.cluster import Cluster
-
-NOWHERE = "image-build-nowhere"
-_ROUNDS = 60
-
-
-@pytest.fixture
-def nowhere(builds: Builds) -> Iterator[None]:
-    """A build class that no node has room for: what is dispatched costs Nomad a job, no build."""
-    job = builds.nomad.get("/v1/job/image-build").raise_for_status().json()
-    job |= {"ID": NOWHERE, "Name": NOWHERE}
-    job["Constraints"] = [{"LTarget": "${node.unique.name}", "RTarget": "none", "Operand": "="}]
-    builds.nomad.post("/v1/jobs", json={"Job": job}).raise_for_status()
-    yield
-    listed = builds.nomad.get("/v1/jobs", params={"prefix": NOWHERE}).json()
-    for one in sorted(listed, key=lambda job: -len(job["ID"])):
-        identifier = one["ID"].replace("/", "%2F")
-        builds.nomad.delete(f"/v1/job/{identifier}", params={"purge": "true"})
-
-
-def test_a_submission_over_mcp_beside_a_direct_dispatch(
-    cluster: Cluster, builds: Builds, nowhere: None, tmp_path: Path
-) -> None:
-    classes = json.dumps({"default": {}, "nowhere": {}})
-    request = builds.request(
-        builds.dockerfile(),
-        git_credentials_path=None,
-        registry_credentials_path=None,
-        **{"class": "nowhere"},
-    )
-    with serving(cluster, tmp_path, {"NBS_BUILD_CLASSES": classes}) as served:
-        payload = {"Payload": base64.b64encode(json.dumps(request).encode()).decode()}
-        payload["Meta"] = {"pack.deployment_name": ""}  # type: ignore[assignment]
-        ways: dict[str, Callable[[], Any]] = {
-            "dispatch": _post(f"{cluster.nomad.address}/v1/job/{NOWHERE}/dispatch", payload),
-            "rest": _post(f"{served.address}/mcp/submitJob", request),
-        }
-        for version in (MODERN, LEGACY):
-            ways[version] = _tool(Mcp(served.address, version), request)
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(_ROUNDS + 5):
-            for name, way in ways.items():
-                began = time.perf_counter()
-                way()
-                if turn >= 5:
-                    times[name].append(time.perf_counter() - began)
-    median = {name: statistics.median(values) * 1000 for name, values in times.items()}
-    shown = ", ".join(f"{name} {value:.2f} ms" for name, value in median.items())
-    print(shown)
-    # What the protocol adds to the same call over REST, and what the whole costs. (On an idle
-    # machine it is below twice a dispatch; other work on it delays the longer way more.)
-    assert median[MODERN] <= 1.5 * median["rest"], shown
-    assert median[LEGACY] <= 1.8 * median["rest"], shown
-    assert median[MODERN] <= 3 * median["dispatch"], shown
-
-
-def _post(url: str, body: Any) -> Callable[[], Any]:
-    client = httpx.Client(timeout=30)
-    return lambda: client.post(url, json=body).raise_for_status()
-
-
-def _tool(mcp: Mcp, request: dict[str, Any]) -> Callable[[], Any]:
-    return lambda: mcp.tool("submitJob", **request)
 
 
 @pytest.mark.slow
@@ -103,12 +35,9 @@ def test_ten_thousand_malformed_messages(
 
         all_at_once(range(100, 104), 250)
         before = served.rss()
-        began = time.monotonic()
         all_at_once(range(4), 2500)
-        seconds = time.monotonic() - began
         grown = served.rss() - before
-        print(f"10000 in {seconds:.0f} s, memory {before >> 20} MB, grown by {grown >> 10} KB")
-        assert seconds < 150
+        print(f"memory {before >> 20} MB, grown by {grown >> 10} KB")
         assert grown < 16 << 20
         assert served.process.poll() is None
         assert "Traceback" not in served.log
