@@ -103,9 +103,13 @@ class Check:
         try:
             job, nodes = await asyncio.gather(self._nomad.job(parent), self._nomad.nodes())
             if job.get("Constraints"):  # only whole nodes show what those speak of
-                ids = [node["ID"] for node in nodes[:_MOST_NODES]]
+                nodes = [node for node in nodes if node_capacity.takes_work(node, job)]
+                ids = [node["ID"] for node in nodes]
+                if len(ids) > _MOST_NODES:
+                    many = f"{len(ids)} nodes: too many to compare with the job's constraints"
+                    return [chosen, Found("placement", "warning", many, "expect Nomad to decide")]
                 whole = await concurrently(_AT_ONCE, self._nomad.node, ids)
-                nodes = [{**stub, **one} for stub, one in zip(nodes, whole, strict=False)]
+                nodes = [{**stub, **one} for stub, one in zip(nodes, whole, strict=True)]
         except ServiceError as error:
             missing = ParentMissingError(parent, self._nomad.namespace)
             told = error if error.status != 404 else missing
@@ -150,7 +154,7 @@ class Check:
             raise
         if not state.over:
             await self._one_off.abandon(child)
-            return None, f"the check did not end within {_WITHIN:.0f} s: {state.message}"
+            return state, f"the check did not end within {_WITHIN:.0f} s: {state.message}"
         await self._one_off.remove(child, state)
         return state, "" if state.results else f"the check left no result: {state.message}"
 

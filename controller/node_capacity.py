@@ -42,17 +42,12 @@ def need_of(job: Json) -> Need:
 
 def impossible(job: Json, nodes: Sequence[Json]) -> str | None:
     """Why no node could ever run the job, in words; None where at least one could."""
-    pool, need = job.get("NodePool") or "default", need_of(job)
-    ready = [
-        node
-        for node in nodes
-        if node["Status"] == "ready" and node["SchedulingEligibility"] == "eligible"
-    ]
-    if not ready:
+    need = need_of(job)
+    if not any(_ready(node) for node in nodes):
         return "no node is ready and eligible"
-    here = [node for node in ready if pool in _ANY_POOL or node.get("NodePool") == pool]
+    here = [node for node in nodes if takes_work(node, job)]
     if not here:
-        return f"no ready node is in node pool {pool!r}"
+        return f"no ready node is in node pool {job.get('NodePool') or 'default'!r}"
     drivers = {task["Driver"] for group in job["TaskGroups"] for task in group["Tasks"]}
     for driver in sorted(drivers):
         here = [node for node in here if _healthy(node, driver)]
@@ -80,6 +75,16 @@ def impossible(job: Json, nodes: Sequence[Json]) -> str | None:
     ):
         return f"no ready node has {need.memory} MB, {need.cpu} MHz and {need.disk} MB disk at once"
     return None
+
+
+def takes_work(node: Json, job: Json) -> bool:
+    """Whether a node is ready, eligible, and in the job's node pool."""
+    pool = job.get("NodePool") or "default"
+    return _ready(node) and (pool in _ANY_POOL or node.get("NodePool") == pool)
+
+
+def _ready(node: Json) -> bool:
+    return bool(node["Status"] == "ready" and node["SchedulingEligibility"] == "eligible")
 
 
 def _healthy(node: Json, driver: str) -> bool:

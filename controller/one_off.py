@@ -92,14 +92,17 @@ class OneOff:
                 job["Status"] != "dead" or placement.waits(evaluations)
             )
             return OneOffState(over, message=placement.words(evaluations))
-        if not fold.is_over(allocation):
-            return OneOffState(False, allocation["ID"], message="it runs")
-        results = {task: await self._result(allocation["ID"], task) for task in tasks}
+        over = fold.is_over(allocation)
+        results = {
+            task: await self._result(allocation["ID"], task)
+            for task in tasks
+            if over or fold.task_state(allocation, task).get("State") == "dead"
+        }
         return OneOffState(
-            True,
+            over,
             allocation["ID"],
             {task: result for task, result in results.items() if result is not None},
-            f"its allocation is {allocation['ClientStatus']}",
+            f"its allocation is {allocation['ClientStatus']}" if over else "it runs",
         )
 
     async def remove(self, child: str, state: OneOffState) -> None:

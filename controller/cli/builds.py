@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from typing import Any
 
 from controller.cli import exit_codes, options, output
-from controller.cli.client import Client
+from controller.cli.client import Client, CommandError
 
 _ROUND = 40  # seconds that one call waits
+_NOT_FOLLOWED = ("tail", "search", "context", "from_start", "max_tokens")
 
 
 def submit(client: Client, given: argparse.Namespace) -> int:
@@ -41,7 +43,8 @@ def wait(client: Client, given: argparse.Namespace) -> int:
     told = ""
     while True:
         left = _ROUND if deadline is None else deadline - time.monotonic()
-        answer = client.post("waitForJob", {**asked, "timeout": max(0, min(_ROUND, round(left)))})
+        seconds = max(0, min(_ROUND, math.ceil(left)))
+        answer = client.ask_again("waitForJob", {**asked, "timeout": seconds})
         if answer["final"]:
             print(json.dumps(answer) if given.json else output.waited(answer))
             return _code(answer["status"])
@@ -72,7 +75,15 @@ def failure(client: Client, given: argparse.Namespace) -> int:
 def logs(client: Client, given: argparse.Namespace) -> int:
     """Print a build's log, or what matches in it."""
     if given.follow:
-        return _follow(client, given.job_id, as_json=given.json, phase=given.phase)
+        refused = [name for name in _NOT_FOLLOWED if getattr(given, name)]
+        if refused:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in refused)
+            raise CommandError(
+                f"{options} cannot be followed: leave --follow out", exit_codes.INVALID
+            )
+        return _follow(
+            client, given.job_id, as_json=given.json, phase=given.phase, after=given.after or ""
+        )
     wanted = ("phase", "tail", "search", "context", "from_start", "after", "max_tokens")
     answer = client.post(
         "getLogs", {"job_id": given.job_id, **{name: getattr(given, name) for name in wanted}}
@@ -103,9 +114,11 @@ def _code(status: str, *, running: int = exit_codes.BUILD_FAILED) -> int:
     return exit_codes.OK if status == "SUCCEEDED" else running
 
 
-def _follow(client: Client, job_id: str, *, as_json: bool, phase: str | None = None) -> int:
+def _follow(
+    client: Client, job_id: str, *, as_json: bool, phase: str | None = None, after: str = ""
+) -> int:
     final: dict[str, Any] = {}
-    for event in client.stream(job_id):
+    for event in client.stream(job_id, after):
         if event["event"] == "end":
             final = event
         if phase and event["phase"] not in ("", phase):

@@ -18,8 +18,6 @@ _CODES = {
     403: exit_codes.REFUSED,
     404: exit_codes.UNKNOWN,
     429: exit_codes.UNAVAILABLE,
-    502: exit_codes.UNAVAILABLE,
-    503: exit_codes.UNAVAILABLE,
 }
 
 
@@ -63,6 +61,7 @@ def find(environ: Mapping[str, str]) -> str:
             exit_codes.UNAVAILABLE,
         )
     host = entries[0]["Service"]["Address"] or entries[0]["Node"]["Address"]
+    host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{entries[0]['Service']['Port']}"
 
 
@@ -70,25 +69,47 @@ class Client:
     """Calls of one controller. Methods raise CommandError."""
 
     def __init__(self, address: str, token: str = "") -> None:
-        self.address = address
-        self._http = httpx.Client(
-            base_url=address,
-            timeout=httpx.Timeout(10.0, read=_SILENCE),
-            trust_env=False,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-        )
+        self.address = address.rstrip("/")
+        token = token.strip()
+        if not all("!" <= char <= "~" for char in token):
+            raise CommandError(
+                "NBS_TOKEN holds blanks or characters that no token has", exit_codes.INVALID
+            )
+        try:
+            self._http = httpx.Client(
+                base_url=self.address,
+                timeout=httpx.Timeout(10.0, read=_SILENCE),
+                trust_env=False,
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+            )
+        except httpx.InvalidURL as error:
+            raise CommandError(
+                f"{address!r} is no address of a controller: {error}", exit_codes.INVALID
+            ) from error
 
     def post(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """One call of the API."""
         try:
             response = self._http.post(f"/json/{name}", json=document)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._down(error) from error
         return _checked(response)
 
-    def stream(self, job_id: str) -> Iterator[dict[str, Any]]:
+    def ask_again(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """A call that may be repeated: a controller that restarts meanwhile is waited for."""
+        failed = 0
+        while True:
+            try:
+                return self.post(name, document)
+            except CommandError as error:
+                failed += 1
+                if error.code != exit_codes.UNAVAILABLE or failed == _TRIES:
+                    raise
+            _pause(failed)
+
+    def stream(self, job_id: str, after: str = "") -> Iterator[dict[str, Any]]:
         """The build's events up to `end`; a broken stream is taken up after the last cursor."""
-        after, failed = "", 0
+        failed = 0
         while True:
             try:
                 for event, cursor in self._events(job_id, after):
@@ -96,7 +117,7 @@ class Client:
                     yield event
                     if event["event"] == "end":
                         return
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, ValueError, KeyError) as error:
                 failed += 1
                 if failed == _TRIES:
                     raise self._down(error) from error
@@ -131,7 +152,7 @@ class Client:
                         raise _error(event)
                     yield event, cursor
 
-    def _down(self, error: httpx.HTTPError) -> CommandError:
+    def _down(self, error: Exception) -> CommandError:
         return CommandError(
             f"the controller at {self.address} does not answer: {error}", exit_codes.UNAVAILABLE
         )
@@ -141,10 +162,16 @@ def _checked(response: httpx.Response) -> dict[str, Any]:
     try:
         body = response.json()
     except ValueError:
-        body = {"error": response.text[:300], "code": response.status_code}
-    if response.status_code >= 400:
-        raise _error(body)
-    return dict(body)
+        body = None
+    if isinstance(body, dict) and response.status_code == 200:
+        return body
+    if isinstance(body, dict) and "error" in body:
+        raise _error({**body, "code": response.status_code})
+    raise CommandError(
+        f"{response.url} answered {response.status_code} with something that is no answer of this "
+        "service: is the address the controller's?",
+        exit_codes.REFUSED if response.status_code in (401, 403) else exit_codes.UNAVAILABLE,
+    )
 
 
 def _error(body: dict[str, Any]) -> CommandError:
@@ -154,7 +181,8 @@ def _error(body: dict[str, Any]) -> CommandError:
     elif body.get("details"):
         lines.append(f"  {body['details']}")
     status = int(body.get("code") or 0)
-    return CommandError("\n".join(lines), _CODES.get(status, exit_codes.INVALID), body)
+    usual = exit_codes.UNAVAILABLE if status >= 500 else exit_codes.INVALID
+    return CommandError("\n".join(lines), _CODES.get(status, usual), body)
 
 
 def _pause(failed: int) -> None:

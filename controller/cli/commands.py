@@ -28,8 +28,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         client = Client(parsed.addr or find(environ), environ.get("NBS_TOKEN", ""))
         return int(parsed.command(client, parsed))
     except CommandError as error:
-        if parsed.json and error.body:
-            print(json.dumps(error.body))
+        if parsed.json:
+            print(json.dumps(error.body or {"error": str(error), "name": "not_asked"}))
         else:
             print(f"nbs: {error}", file=sys.stderr)
         return error.code

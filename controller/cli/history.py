@@ -58,4 +58,4 @@ def _ask(client: Client, asked: dict[str, Any]) -> None:
     print(output.cleaned(would), file=sys.stderr)
     print("Remove it? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CommandError("nothing was removed", exit_codes.OK)
+        raise CommandError("nothing was removed", exit_codes.INVALID)

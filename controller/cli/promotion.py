@@ -29,6 +29,6 @@ def promote(client: Client, given: argparse.Namespace) -> int:
     while answer["status"] == "RUNNING":
         if not given.json:
             print(f"promotion {answer['promotion_id']}: {answer['message']}", file=sys.stderr)
-        answer = client.post("promoteImage", {"promotion_id": answer["promotion_id"]})
+        answer = client.ask_again("promoteImage", {"promotion_id": answer["promotion_id"]})
     print(json.dumps(answer) if given.json else output.promoted(answer))
     return exit_codes.OK if answer["status"] == "SUCCEEDED" else exit_codes.BUILD_FAILED

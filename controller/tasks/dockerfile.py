@@ -210,9 +210,14 @@ def _images(stages: list[Stage], global_args: Mapping[str, str]) -> Iterator[str
         for instruction in stage.instructions[1:]:
             for source in _sources(instruction):
                 source = _expand(source, global_args)
-                known = source.lower() in names or (source.isdigit() and int(source) < index)
+                known = source.lower() in names or (is_number(source) and int(source) < index)
                 if source and source != "scratch" and not known:
                     yield _reference(instruction, source)
+
+
+def is_number(text: str) -> bool:
+    """Whether a stage is named by its number; Unicode has digits that are none."""
+    return text.isascii() and text.isdigit()
 
 
 def _sources(instruction: Instruction) -> Iterator[str]:

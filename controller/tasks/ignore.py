@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 
 def filtered(files: Iterable[str], text: str) -> set[str]:
@@ -24,6 +25,11 @@ def found(source: str, files: Collection[str]) -> bool:
         return True
     pattern = wanted.split("/")
     return any(_covers(pattern, file.split("/")) for file in files)
+
+
+def names_a_file(source: str, files: Collection[str]) -> bool:
+    """Whether a source names one of the files itself, and not a directory or a pattern."""
+    return _clean(source) in files
 
 
 def _clean(path: str) -> str:
@@ -77,7 +83,8 @@ def _matches(pattern: str, name: str) -> bool:
     return all(one is None for one in tokens[token:])
 
 
-def _tokens(pattern: str) -> list[str | None]:
+@lru_cache(maxsize=1024)
+def _tokens(pattern: str) -> tuple[str | None, ...]:
     """What each place of a name may be: None for `*`, else `?`, `[…]`, or a character after =."""
     tokens: list[str | None] = []
     at = 0
@@ -97,7 +104,7 @@ def _tokens(pattern: str) -> list[str | None]:
         else:
             tokens.append(f"={char}")
         at += 1
-    return tokens
+    return tuple(tokens)
 
 
 def _one(place: str | None, char: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.tasks import ignore
-from controller.tasks.dockerfile import Dockerfile, Instruction, Stage
+from controller.tasks.dockerfile import Dockerfile, Instruction, Stage, is_number
 
 KEYWORDS = (
     "ADD",
@@ -36,11 +36,13 @@ KEYWORDS = (
     "VOLUME",
     "WORKDIR",
 )
+_OF_A_PLATFORM = ("PLATFORM", "OS", "ARCH", "VARIANT")
 # Arguments that need no declaration: https://docs.docker.com/reference/dockerfile/#predefined-args
 _PREDEFINED = {
     *(f"{name}_proxy" for name in ("http", "https", "ftp", "no", "all")),
     *(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL")),
-    *("SOURCE_DATE_EPOCH", "BUILDPLATFORM", "TARGETPLATFORM", "TARGETARCH", "TARGETOS"),
+    *(f"{side}{name}" for side in ("BUILD", "TARGET") for name in _OF_A_PLATFORM),
+    "SOURCE_DATE_EPOCH",
 }
 _REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|\S+\.git(?:#|\Z)")
 
@@ -96,7 +98,7 @@ def _target(parsed: Dockerfile, target: str | None) -> Iterator[Finding]:
     names = [stage.name for stage in parsed.stages if stage.name]
     if target is None or target.lower() in names:
         return
-    if target.isdigit() and int(target) < len(parsed.stages):
+    if is_number(target) and int(target) < len(parsed.stages):
         return
     known = f"stages: {', '.join(names)}" if names else "the Dockerfile names no stage"
     yield Finding("error", 0, f"target {target!r} is no stage of the Dockerfile", known)
@@ -117,10 +119,20 @@ def _sources(
 ) -> Iterator[Finding]:
     if instruction.flag("from") is not None or "<<" in instruction.text:
         return
-    for source in _words(instruction.text)[:-1]:
+    words = _words(instruction.text)
+    if len(words) < 2:
+        yield Finding(
+            "error",
+            instruction.line,
+            f"line {instruction.line}: {instruction.keyword} needs a source and a destination",
+            f"write {instruction.keyword} SOURCE… DESTINATION",
+        )
+    for source in words[:-1]:
         if "$" in source or _REMOTE.match(source) or ignore.found(source, files):
             continue
         there = ignore.found(source, everything)
+        if there and not ignore.names_a_file(source, everything):
+            continue  # a directory of which every file is left out is copied all the same, empty
         yield Finding(
             "error",
             instruction.line,
@@ -142,16 +154,18 @@ def _words(text: str) -> list[str]:
 
 def _stages(parsed: Dockerfile) -> Iterator[Finding]:
     """A --from that is no stage is an image; where it does not look like one, it is a slip."""
-    names = [stage.name for stage in parsed.stages if stage.name]
-    for stage in parsed.stages:
+    names: list[str] = []
+    for number, stage in enumerate(parsed.stages):
+        if number and parsed.stages[number - 1].name:
+            names.append(str(parsed.stages[number - 1].name))
         for one in stage.instructions:
             source = one.flag("from") if one.keyword in ("COPY", "ADD") else None
-            if (
-                not source
-                or source.isdigit()
-                or source.lower() in names
-                or set(source) & set("/:@$")
-            ):
+            if not source or set(source) & set("/:@$") or source.lower() in names:
+                continue
+            if is_number(source):
+                if int(source) >= number:
+                    message = f"line {one.line}: there is no stage {source} before this one"
+                    yield Finding("error", one.line, message, "name an earlier stage")
                 continue
             near = difflib.get_close_matches(source.lower(), names, n=1, cutoff=0.5)
             yield Finding(
@@ -163,16 +177,35 @@ def _stages(parsed: Dockerfile) -> Iterator[Finding]:
 
 
 def _images(parsed: Dockerfile) -> Iterator[Finding]:
+    bases = {stage.base for stage in parsed.stages}
+    named = {
+        source
+        for stage in parsed.stages
+        for one in stage.instructions
+        if (source := one.flag("from")) and not set(source) & set("/:@$")
+    }
     for image in parsed.images:
         name = image.rpartition("/")[2]
+        if image in named and image not in bases:
+            continue  # `_stages` has its word about it
         if "@" not in name and (":" not in name or name.endswith(":latest")):
-            line = next((s.instructions[0].line for s in parsed.stages if s.base == image), 0)
             yield Finding(
                 "warning",
-                line,
+                line_of(parsed, image),
                 f"base image {image} has no fixed tag: it changes without notice",
                 "name a version or a digest",
             )
+
+
+def line_of(parsed: Dockerfile, image: str) -> int:
+    """The first line that names an image; 0 where it only comes from an ARG."""
+    for stage in parsed.stages:
+        if stage.base == image:
+            return stage.instructions[0].line
+        for one in stage.instructions[1:]:
+            if any(image in value for _, value in one.flags):
+                return one.line
+    return 0
 
 
 def _shell(parsed: Dockerfile, request: Mapping[str, Any]) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from controller.tasks.vault import VaultSession
 
 _SECRET = (("username", "password"),)
 _TIMEOUT = 10  # seconds for one call
+_MOST = 1 << 20  # bytes of a token service's answer
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 _HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
@@ -102,12 +103,14 @@ class _Upload:
         realm = told.get("realm", "")
         if not realm.startswith(("https://", f"{self._base}/")):
             raise PhaseFailed("RegistryUnavailable", f"the registry's token service is {realm!r}")
-        request = urllib.request.Request(f"{realm}?{query}")  # noqa: S310  checked above
+        request = urllib.request.Request(f"{realm}{'&' if '?' in realm else '?'}{query}")  # noqa: S310  checked above
         if self._basic:
             request.add_header("Authorization", self._basic)
         try:
             with _OPENER.open(request, timeout=_TIMEOUT) as answer:
-                found = json.load(answer)
+                found = json.loads(answer.read(_MOST))
+            if not isinstance(found, dict):
+                raise ValueError("the token service's answer is no object")
         except urllib.error.HTTPError as error:
             raise self._refused(error.code) from None
         except (OSError, ValueError, http.client.HTTPException) as error:

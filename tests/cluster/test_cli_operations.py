@@ -128,6 +128,35 @@ def test_cleanup(builds: Builds) -> None:
     assert which.returncode == 2
 
 
+def test_a_token_is_never_printed(builds: Builds) -> None:
+    secret = "a-very-secret-token"
+    fine = nbs("history", address=builds.address, NBS_TOKEN=f"{secret}\n")
+    assert fine.returncode == 0, fine.stderr
+    for token in (f"{secret}\x07x", f"{secret} x", f"{secret}é"):
+        done = nbs("history", address=builds.address, NBS_TOKEN=token)
+        assert done.returncode == 2
+        assert secret not in done.stdout + done.stderr
+        assert "NBS_TOKEN" in done.stderr
+
+
+def test_an_address_that_is_not_the_controllers(builds: Builds, cluster: Cluster) -> None:
+    for address in (cluster.consul.address, cluster.nomad.address, "http://127.0.0.1:1"):
+        done = nbs("status", "x", address=address)
+        assert done.returncode == 3, done.stderr
+        assert "Traceback" not in done.stderr
+        told = nbs("status", "x", "--json", address=address)
+        assert json.loads(told.stdout)["error"]
+    wrong = nbs("status", "x", address="http://[::1")
+    assert wrong.returncode in (2, 3)
+    assert "Traceback" not in wrong.stderr
+
+
+def test_what_cannot_be_followed_is_refused(builds: Builds) -> None:
+    done = nbs("logs", "x", "--follow", "--search", "y", address=builds.address)
+    assert done.returncode == 2
+    assert "--search" in done.stderr
+
+
 def test_the_command_line_starts_without_what_it_does_not_need() -> None:
     script = (
         "import sys; from controller.__main__ import main; main(sys.argv[1:]);"

@@ -39,6 +39,8 @@ def test_nothing_is_said_of_a_good_one() -> None:
         ("FROM a:1\nCOPY missing.txt /", 2, "'missing.txt' is not in the build context", "path"),
         ("FROM a:1\nADD --chown=1 app.py no.py /", 2, "'no.py'", "path"),
         ('FROM a:1\nCOPY ["no file", "/"]', 2, "'no file'", "path"),
+        ("FROM a:1\nCOPY app.py", 2, "a source and a destination", "DESTINATION"),
+        ("FROM a:1\nCOPY --from=1 /x /x", 2, "no stage 1 before", "earlier"),
     ],
 )
 def test_errors_have_the_line_and_the_way_out(text: str, line: int, message: str, fix: str) -> None:
@@ -51,6 +53,10 @@ def test_errors_have_the_line_and_the_way_out(text: str, line: int, message: str
 def test_what_dockerignore_leaves_out_is_named() -> None:
     (found,) = findings("FROM a:1\nCOPY lib/a.py /", "**/*.py\n!app.py\n")
     assert "left out by .dockerignore" in found.message
+
+
+def test_a_directory_of_ignored_files_is_still_a_directory() -> None:
+    assert findings("FROM a:1\nCOPY docs /x", "docs/readme.md") == []
 
 
 def test_warnings() -> None:
