@@ -66,7 +66,9 @@ class LogFiles:
         """Every line of a phase, numbered from the beginning of its file."""
         number, offset, end, rest = 0, 0, 0, b""
         size = await self.size(build, phase) or 0
-        while offset < size and (raw := await self._read(build, phase, offset, _PIECE)):
+        while offset < size and (
+            raw := await self._read(build, phase, offset, min(_PIECE, size - offset))
+        ):
             offset += len(raw)
             *whole, rest = (rest + raw).split(b"\n")
             for line in whole:
@@ -79,8 +81,8 @@ class LogFiles:
     async def _read(self, build: Build, phase: str, offset: int, limit: int) -> bytes:
         if limit <= 0:
             return b""
-        raw = await self._files.read(
-            build.alloc_id or "", log_path(phase), offset=offset, limit=limit
+        raw = await self._files.read_known(
+            build.alloc_id or "", log_path(phase), offset=offset, length=limit
         )
         return raw or b""
 

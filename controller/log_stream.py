@@ -140,13 +140,15 @@ class _Reader:
         build = self._follow.build
         if self._offset < buffer.start:
             if self._number is not None and buffer.start - self._offset > self._lag:
-                yield _missed(build, phase, buffer.first - self._number, "read too slowly")
+                missed = buffer.first - self._number
+                # Before the reader is told: while it is slow to take that, the buffer moves on.
                 self._offset, self._number = buffer.start, buffer.first
+                yield _missed(build, phase, missed, "read too slowly")
                 return
             for end, line in await self._from_file(phase, buffer):
                 yield self._line(phase, end, line)
             return
-        if self._number is None:
+        if self._number is None and buffer.end:  # an empty one may yet begin in the file's middle
             self._number = buffer.number(self._offset)
         for end, line in buffer.after(self._offset):
             yield self._line(phase, end, line)
@@ -155,11 +157,11 @@ class _Reader:
         """The next piece of the file, up to where the buffer begins."""
         offset = self._offset
         raw = (
-            await self._files.read(
+            await self._files.read_known(
                 self._alloc_id or "",
                 log_path(phase),
                 offset=offset,
-                limit=min(_PIECE, buffer.start - offset),
+                length=min(_PIECE, buffer.start - offset),
             )
             or b""
         )

@@ -1,9 +1,11 @@
-"""Files of an allocation, read through Nomad: whole, from a byte on, and followed.
+"""Files of an allocation, read through Nomad: from a byte on, and followed.
 
 `/v1/client/fs/stream` sends JSON frames one after the other, without newlines. The offsets in them
 mark the end of what was merged into the frame, so they cannot be used to resume: bytes are counted.
-Reading goes through it too: `fs/cat` and `fs/readat` answer 200 with the error's text as content
-where there is no such file or allocation (Nomad 1.11.3).
+It serves for following only: each answer that is left before its end keeps one of the 100
+connections that Nomad grants an address, until Nomad restarts (1.11.3, tried). `fs/readat` ends by
+itself, but answers 200 with the error's text as content where there is no such file or allocation:
+so it is asked for bytes that are known to be there.
 """
 
 from __future__ import annotations
@@ -12,12 +14,11 @@ import base64
 import codecs
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Any
 
 from controller.clients.nomad import NomadClient
 from controller.contract.results import phase_log_path
-from controller.errors import NotFoundError, ServiceError
+from controller.errors import NotFoundError, ServiceError, UnavailableError
 
 _SILENCE = 10.0  # seconds; Nomad sends a heartbeat each second
 _ABSENT = ("no such file", "not found", "unknown allocation", "not exist")
@@ -54,17 +55,31 @@ class NomadFiles:
 
     async def read(self, alloc_id: str, path: str, *, offset: int = 0, limit: int) -> bytes | None:
         """Up to `limit` bytes from `offset` on, or None where there is no such file (any more)."""
-        data = bytearray()
-        try:
-            async with aclosing(self._stream(alloc_id, path, offset, follow=False)) as pieces:
-                async for piece in pieces:
-                    data += piece
-                    if len(data) >= limit:
-                        break
-        except ServiceError as error:
-            _raise_unless_absent(error)
+        if (size := await self.size(alloc_id, path)) is None:
             return None
-        return bytes(data[:limit])
+        length = min(limit, size - offset)
+        return await self.read_known(alloc_id, path, offset=offset, length=length)
+
+    async def read_known(
+        self, alloc_id: str, path: str, *, offset: int, length: int
+    ) -> bytes | None:
+        """Exactly `length` bytes of a file that has them, or None where it is gone since."""
+        if length <= 0:
+            return b""
+        answer = await self._nomad.request(
+            "GET",
+            f"/client/fs/readat/{alloc_id}",
+            path=path,
+            offset=str(offset),
+            limit=str(length),
+        )
+        if len(answer.content) == length:
+            return answer.content
+        if await self.size(alloc_id, path) is None:
+            return None  # the answer is the words of an error, with status 200
+        raise UnavailableError(
+            "nomad", f"{len(answer.content)} bytes of {path} instead of {length}"
+        )
 
     async def follow(self, alloc_id: str, path: str, *, offset: int) -> AsyncGenerator[bytes, None]:
         """What the file holds from `offset` on and what is added, without end; b"" as heartbeat.
@@ -72,26 +87,19 @@ class NomadFiles:
         Raises NotFoundError while there is no such file, UnavailableError when the stream breaks.
         """
         try:
-            async with aclosing(self._stream(alloc_id, path, offset, follow=True)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            async with self._nomad.stream(
+                f"/client/fs/stream/{alloc_id}",
+                read_timeout=_SILENCE,
+                path=path,
+                offset=offset,
+                origin="start",
+                follow="true",
+            ) as chunks:
+                async for frame in _frames(chunks):
+                    yield base64.b64decode(frame["Data"]) if frame.get("Data") else b""
         except ServiceError as error:
             _raise_unless_absent(error)
             raise NotFoundError(error.message) from error
-
-    async def _stream(
-        self, alloc_id: str, path: str, offset: int, *, follow: bool
-    ) -> AsyncGenerator[bytes, None]:
-        async with self._nomad.stream(
-            f"/client/fs/stream/{alloc_id}",
-            read_timeout=_SILENCE,
-            path=path,
-            offset=offset,
-            origin="start",
-            follow="true" if follow else "false",
-        ) as chunks:
-            async for frame in _frames(chunks):
-                yield base64.b64decode(frame["Data"]) if frame.get("Data") else b""
 
 
 async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
