@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import from_json
 
 from controller.clients.nomad import NomadClient
 
@@ -35,7 +36,7 @@ async def events(nomad: NomadClient) -> AsyncIterator[Event | None]:
             for line in lines:
                 rest.append(line)
                 whole, rest = b"".join(rest), []
-                for event in json.loads(whole or b"{}").get("Events") or ():
+                for event in from_json(whole or b"{}").get("Events") or ():
                     yield _event(event)
             rest.append(last)
 
