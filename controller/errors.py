@@ -97,13 +97,6 @@ class RequestTooLargeError(ServiceError):
     name = "request_too_large"
 
 
-class UnsupportedMediaError(ServiceError):
-    """The body is not JSON by its own account."""
-
-    status = 415
-    name = "unsupported_media_type"
-
-
 class MisdirectedError(ServiceError):
     """The request names a host that this service does not answer for (DNS rebinding)."""
 

@@ -1,4 +1,4 @@
-"""Consul's HTTP API as this service uses it: keys and values, health, and finding a service."""
+"""Consul's HTTP API as this service uses it: keys and values, and whether it answers."""
 
 from __future__ import annotations
 
@@ -84,16 +84,6 @@ class ConsulClient:
     async def delete(self, key: str) -> None:
         """Remove a key, whether or not it is there."""
         await self._request("DELETE", f"/kv/{quote(key)}")
-
-    async def service_address(self, name: str) -> str | None:
-        """`HOST:PORT` of a healthy instance of a service, or None."""
-        response = await self._request(
-            "GET", f"/health/service/{quote(name)}", params={"passing": "true"}
-        )
-        for entry in response.json():
-            service = entry["Service"]
-            return f"{service['Address'] or entry['Node']['Address']}:{service['Port']}"
-        return None
 
     async def _request(
         self,

@@ -16,7 +16,6 @@ from mcp.server.context import HandlerResult, ServerRequestContext
 from controller.callers import READ, Caller
 
 Context = ServerRequestContext[Any, Any]
-Contents = types.TextResourceContents | types.BlobResourceContents
 
 
 def caller(context: Context) -> Caller:

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller.build import Status
 from controller.job_config import Strict
 
 JobId = Annotated[
@@ -23,7 +22,6 @@ Cursor = Annotated[
     Field(max_length=512, description="Position in the log, as an earlier answer gave it."),
 ]
 Phase = Literal["build", "test", "publish"]
-STATUSES = tuple(str(status) for status in Status)
 
 
 class Answer(BaseModel):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.contract import job_id
-from controller.contract.results import DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +46,6 @@ class TaskEnvironment:
     cache_budget_bytes: int
     disk_floor_bytes: int
     meta: Mapping[str, str]
-
-    @property
-    def results_dir(self) -> Path:
-        """Where phase results and logs of this allocation lie."""
-        return self.alloc_dir / DIRECTORY
 
     @property
     def request_file(self) -> Path:

@@ -39,8 +39,9 @@ from tests.unit.mcp import malformed
 
 PREFIX = "fuzz-"
 THREADS = 8
-MALFORMED, ODD_HTTP, EXAMPLES = 5500, 3000, 40
+MALFORMED, ODD_HTTP, EXAMPLES = 6000, 3000, 40
 WARM_UP = 4000
+LEAST = 10_000 - MALFORMED - ODD_HTTP  # documents of Schemathesis
 MEGABYTE = 1 << 20
 JSON = "application/json"
 # Schemathesis's other checks do not hold here, and need not: whether a document is taken is decided
@@ -120,7 +121,7 @@ def test_documents_made_from_the_openapi_document(served: Serving) -> None:
                 try_out(served, operation, mode, ended, told)
     assert statuses["post /mcp/submitJob"].keys() >= {200, 422}
     assert statuses["post /mcp/getStatus"].keys() >= {200, 400, 422}
-    assert sum(sum(told.values()) for told in statuses.values()) > 1000
+    assert sum(sum(told.values()) for told in statuses.values()) >= LEAST
 
 
 def cancelled_build(served: Serving) -> str:
@@ -175,9 +176,9 @@ def test_requests_that_no_client_would_send(served: Serving) -> None:
     grown = (served.rss() - before) / MEGABYTE
     assert sum(statuses.values()) == MALFORMED + ODD_HTTP
     assert {200, 400, 403, 404, 405, 413, 421, 422} <= statuses.keys(), statuses
-    # Python gives memory back late, and the loads are not the same: this much is no leak. One
-    # kilobyte kept of each request would be more.
-    assert grown < 10, f"{grown:.1f} MB more after {len(sent) - WARM_UP} requests"
+    # Python gives memory back late, and the loads are not the same: this much is no leak. About
+    # one and a half kilobytes kept of each request would be more.
+    assert grown < 6.5, f"{grown:.1f} MB more after {len(sent) - WARM_UP} requests"
 
 
 Send = Callable[[httpx.Client], httpx.Response]
