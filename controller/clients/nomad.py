@@ -173,7 +173,11 @@ class NomadClient:
 
     async def purge(self, job_id: str, namespace: str | None = None) -> None:
         """Remove a job and what Nomad knows of it; nothing happens where there is none."""
-        await self.request("DELETE", f"/job/{_part(job_id)}", purge="true", namespace=namespace)
+        try:
+            await self.request("DELETE", f"/job/{_part(job_id)}", purge="true", namespace=namespace)
+        except ServiceError as error:
+            if not _gone(error, "job not found"):  # another controller was faster
+                raise
 
     async def collect(self, alloc_id: str) -> bool:
         """Remove an ended allocation's directory from its node; False where there is none.
@@ -183,7 +187,9 @@ class NomadClient:
         """
         try:
             await self.request("PUT", f"/client/allocation/{alloc_id}/gc")
-        except NotFoundError:  # it was collected before, or (as Nomad words it) is not eligible
+        except ServiceError as error:
+            if not _gone(error, "No such allocation on client"):  # collected before
+                raise
             return False
         return True
 
@@ -211,6 +217,11 @@ class NomadClient:
                 "attach the ACL policy of the controller to its job",
             )
         return UnavailableError("nomad", f"answered {status}: {text}")
+
+
+def _gone(error: ServiceError, words: str) -> bool:
+    """Whether what was to be removed is not there; in a race Nomad says so with status 500."""
+    return isinstance(error, NotFoundError) or words in error.message
 
 
 def _part(job_id: str) -> str:

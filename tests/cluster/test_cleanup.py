@@ -135,7 +135,7 @@ def test_all_builds_of_an_owner(builds: Builds, cluster: Cluster, served: Servin
     assert not refused["success"]
     assert refused["cleaned_jobs"] == []
     assert "killJob" in refused["kept"][0]["why"]
-    assert builds.status(running)["status"] == "BUILDING"
+    builds.await_status(running, "BUILDING")
     builds.http.post("/mcp/killJob", json={"job_id": running})
     builds.await_status(running, "CANCELLED")
     assert cleanup(served, job_id=running)["cleaned_jobs"] == [running]
@@ -150,7 +150,8 @@ def test_replicas_that_clean_up_at_once(
     with serving(cluster, tmp_path) as other, ThreadPoolExecutor() as threads:
         calls = [threads.submit(cleanup, one, all=True, owner=owner) for one in (served, other) * 3]
         answers = [call.result() for call in calls]
-    assert all(answer["success"] for answer in answers), answers
+    # (Who looks while another removes may see a build without its allocation, as if it waited.)
+    assert all(answer["success"] for answer in answers), [answer["kept"] for answer in answers]
     named = [job_id for answer in answers for job_id in answer["removed"]["history"]]
     assert sorted(named) == sorted(gone)
     assert [keys(cluster, job_id) for job_id in gone] == [["removed"]] * 3

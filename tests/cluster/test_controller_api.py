@@ -156,7 +156,9 @@ def test_the_same_key_is_the_same_build(builds: Builds, served: Serving) -> None
     assert again["job_id"] == first["job_id"]
     conflict = served.post("submitJob", request | {"git_ref": "other"})
     assert (conflict.status_code, conflict.json()["name"]) == (409, "idempotency_conflict")
-    other = served.post("submitJob", request | {"owner": "somebody-else"}).json()
+    # With a tag of its own: two builds that move one tag at once may find each other's digest.
+    changed = {"owner": "somebody-else", "image_tags": ["v2"]}
+    other = served.post("submitJob", request | changed).json()
     assert other["job_id"] != first["job_id"]
     for one in (first, other):
         builds.await_status(one["job_id"], "SUCCEEDED")
