@@ -19,6 +19,9 @@ from cluster import skopeo
 from cluster.cluster import Cluster
 from controller.contract import image_names
 
+# Each of them takes more than ten seconds, or starts programs that do.
+pytestmark = pytest.mark.slow
+
 PATH = "nbs/intermediate"
 REFUSING = """\
 version: 0.1

@@ -18,6 +18,9 @@ from mcp.client import Client
 from cluster.cluster import Cluster
 from cluster.node_packages import NodePackages, install
 
+# Each of them takes more than ten seconds, or starts programs that do.
+pytestmark = pytest.mark.slow
+
 INSPECTOR = "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 
 

@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 from builds import Builds, eventually
 from controllers import Serving, serving
 from prometheus import RULES, scraping
 
 from cluster.cluster import Cluster
+
+# Each of them takes more than ten seconds, or starts programs that do.
+pytestmark = pytest.mark.slow
 
 FAST = {"NBS_RELIST_INTERVAL": "0.5"}
 WORK = "RUN for i in $(seq 40); do head -c 20000000 /dev/zero | md5sum; sleep 0.2; done"

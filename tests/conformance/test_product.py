@@ -16,7 +16,7 @@ from cluster.cluster import Cluster
 from cluster.node_packages import NodePackages
 from cluster.submission import Controller
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 WITHOUT_FIXTURES = Path(__file__).parent / "expected-failures-product.yml"
 
 

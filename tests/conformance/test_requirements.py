@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import suite
 
 from cluster.node_packages import NodePackages
+
+# Each of them takes more than ten seconds, or starts programs that do.
+pytestmark = pytest.mark.slow
 
 BY_DESIGN = Path(__file__).parent / "expected-failures-2025-11-25.yml"
 WARNED = {"server-sse-multiple-streams"}
