@@ -55,7 +55,7 @@ def main(environ: Mapping[str, str]) -> int:
 async def settings_of(environ: Mapping[str, str]) -> Settings:
     """The settings, with what Consul KV holds; without it where Consul does not answer."""
     first = load(environ, {})
-    consul = ConsulClient(first.consul_addr, first.consul_token, timeout=2.0)
+    consul = ConsulClient(first, timeout=2.0)
     try:
         stored = await consul.values(CONFIG_PREFIX)
     except ServiceError as error:

@@ -67,7 +67,7 @@ async def running(
     rather than live on without its watch.
     """
     metrics = Metrics(owners=settings.metrics_owners)
-    nomad, consul = NomadClient(settings), ConsulClient(settings.consul_addr, settings.consul_token)
+    nomad, consul = NomadClient(settings), ConsulClient(settings)
     vault = VaultClient(settings) if settings.vault_addr else None
     credentials = CredentialPaths(vault)
     files, history = NomadFiles(nomad), History(consul, settings.job_ids_begin)
@@ -86,7 +86,7 @@ async def running(
     gauges = Gauges(settings, nomad, builds, history, metrics)
     service = Service(
         settings=settings,
-        authentication=Authentication(settings),
+        authentication=Authentication(settings, nomad),
         metrics=metrics,
         builds=builds,
         logs=logs,

@@ -57,6 +57,45 @@ def _classes(text: str) -> tuple[BuildClass, ...]:
     return tuple(classes)
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyGrant:
+    """What one of Nomad's ACL policies or roles allows: scopes, and whose builds.
+
+    `policy` is a name that may hold one `*`; in `owner`, `*` stands for what it matched.
+    """
+
+    policy: str
+    scopes: frozenset[str]
+    owner: str = ""
+
+    def match(self, name: str) -> str | None:
+        """The owner (empty: none is named) where the policy has this name, else None."""
+        before, star, after = self.policy.partition("*")
+        if not star:
+            return self.owner if name == self.policy else None
+        fits = name.startswith(before) and name.endswith(after)
+        matched = name[len(before) : len(name) - len(after)]
+        return self.owner.replace("*", matched) if fits and matched else None
+
+
+def _policy_grants(text: str) -> tuple[PolicyGrant, ...]:
+    given = json.loads(text)
+    if not isinstance(given, dict):
+        raise ValueError("must be a JSON object with names of policies")
+    grants = []
+    for policy, one in given.items():
+        if policy.count("*") > 1:
+            raise ValueError(f"{policy!r} holds more than one *")
+        if not isinstance(one, dict) or not set(one) <= {"scopes", "owner"}:
+            raise ValueError(f'{policy!r} must have "scopes" and, if need be, "owner"')
+        scopes = one.get("scopes") or ""
+        names = frozenset(scopes.split() if isinstance(scopes, str) else scopes)
+        if not names or not names <= set(SCOPES):
+            raise ValueError(f"{policy!r} needs scopes out of {', '.join(SCOPES)}")
+        grants.append(PolicyGrant(policy, names, str(one.get("owner") or "")))
+    return tuple(grants)
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip().rstrip("/") for word in text.split(",") if word.strip())
 
@@ -80,7 +119,9 @@ class Settings:
         "", "URL that callers reach the API by, where it is not the one that they ask for."
     )
     auth_mode: str = _setting(
-        "none", "`none`: callers need no credential. `jwt`: a token of auth_issuer."
+        "none",
+        "`none`: callers need no credential. `jwt`: a token of auth_issuer. `nomad`: a Nomad "
+        "token. `jwt,nomad`: either.",
     )
     auth_issuer: str = _setting(
         "", "OpenID Connect issuer of callers' tokens; its keys are found by discovery."
@@ -91,6 +132,12 @@ class Settings:
     auth_scope_claim: str = _setting("scope", "Claim that holds the caller's scopes.")
     auth_default_scopes: tuple[str, ...] = _setting(
         (), "Scopes of callers whose token names none, separated by commas."
+    )
+    auth_nomad_policies: tuple[PolicyGrant, ...] = _setting(
+        (),
+        "What Nomad's ACL policies and roles allow here, as JSON: "
+        '`{"team-*": {"scopes": "build:read build:write", "owner": "*"}}`. Management tokens may '
+        "do everything.",
     )
     log_level: str = _setting("info", "debug, info, warning or error.")
     namespace: str = _setting(
@@ -108,11 +155,34 @@ class Settings:
         "", "Token for Nomad; in a task, the workload identity.", also=("NOMAD_TOKEN",), secret=True
     )
     nomad_token_file: str = _setting("", "File that holds the token, read again when it changes.")
+    nomad_cacert: str = _setting(
+        "", "Certificate authority of Nomad's HTTPS.", also=("NOMAD_CACERT",)
+    )
+    nomad_client_cert: str = _setting(
+        "", "Client certificate, where Nomad asks for one.", also=("NOMAD_CLIENT_CERT",)
+    )
+    nomad_client_key: str = _setting(
+        "", "Key of nomad_client_cert, a file.", also=("NOMAD_CLIENT_KEY",)
+    )
     nomad_timeout: float = _setting(10.0, "Time for one answer of Nomad.")
     consul_addr: str = _setting(
         "http://127.0.0.1:8500", "Consul's HTTP API.", also=("CONSUL_HTTP_ADDR",)
     )
-    consul_token: str = _setting("", "Token for Consul.", also=("CONSUL_HTTP_TOKEN",), secret=True)
+    consul_token: str = _setting(
+        "",
+        "Token for Consul where there is no workload identity.",
+        also=("CONSUL_HTTP_TOKEN",),
+        secret=True,
+    )
+    consul_auth_method: str = _setting(
+        "nbs", "Consul auth method that the controller logs in with."
+    )
+    consul_jwt_file: str = _setting(
+        "", "File with the workload identity for Consul; empty: it does not log in."
+    )
+    consul_cacert: str = _setting(
+        "", "Certificate authority of Consul's HTTPS.", also=("CONSUL_CACERT",)
+    )
     vault_addr: str = _setting(
         "", "Vault's HTTP API; empty: credential paths are not checked.", also=("VAULT_ADDR",)
     )
@@ -121,6 +191,9 @@ class Settings:
         "Token for Vault where there is no workload identity.",
         also=("VAULT_TOKEN",),
         secret=True,
+    )
+    vault_cacert: str = _setting(
+        "", "Certificate authority of Vault's HTTPS.", also=("VAULT_CACERT",)
     )
     vault_kv_mount: str = _setting("secret", "Mount of the KV version 2 engine.")
     vault_auth_mount: str = _setting("jwt-nomad", "Mount of Vault's JWT auth method.")
@@ -150,6 +223,11 @@ class Settings:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def auth_modes(self) -> tuple[str, ...]:
+        """The kinds of credentials that count; none where callers need none."""
+        return tuple(mode for mode in _words(self.auth_mode) if mode != "none")
+
+    @property
     def parent_jobs(self) -> dict[str, BuildClass]:
         """The parameterized jobs of the build classes, by Nomad job ID."""
         base = f"{self.name_prefix}image-build"
@@ -173,6 +251,10 @@ class Settings:
                 value = "(set)" if value else ""
             elif item.name == "build_classes":
                 value = [one.name for one in value]
+            elif item.name == "auth_nomad_policies":
+                value = {
+                    one.policy: {"scopes": sorted(one.scopes), "owner": one.owner} for one in value
+                }
             result[item.name] = {"value": value, "source": self.sources[item.name]}
         return result
 
@@ -204,9 +286,12 @@ def load(environ: Mapping[str, str], stored: Mapping[str, str]) -> Settings:
 
 
 def _check_authentication(settings: Settings) -> None:
-    if settings.auth_mode not in ("none", "jwt"):
-        raise SettingError(f"setting auth_mode: {settings.auth_mode!r} is neither none nor jwt")
-    if settings.auth_mode == "jwt":
+    if settings.auth_mode != "none" and not {*_words(settings.auth_mode)} <= {"jwt", "nomad"}:
+        raise SettingError(
+            f"setting auth_mode: {settings.auth_mode!r} is neither none, nor jwt, nor nomad, nor"
+            " jwt,nomad"
+        )
+    if "jwt" in settings.auth_modes:
         if not settings.auth_audience:
             raise SettingError("setting auth_audience: auth_mode jwt needs it")
         if not (settings.auth_issuer or settings.auth_jwks_url):
@@ -224,6 +309,8 @@ def _fields() -> list[Any]:
 def _parser(name: str, default: Any) -> Callable[[str], Any]:
     if name == "build_classes":
         return _classes
+    if name == "auth_nomad_policies":
+        return _policy_grants
     if name == "history_retention":
         return amounts.age
     if isinstance(default, int | float):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import ssl
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from controller.errors import RefusedError, UnavailableError
+from controller.settings import Settings
 
 # Consul takes 512 KB for a value, and for the whole body of a transaction, where values are base64.
 MAX_TRANSACTION_VALUES = 384_000  # bytes of values in one transaction
 Step = Mapping[str, Any]
+_LOGIN_PAUSE = 5.0  # seconds between two logins, where Consul refuses what it gave a token for
 
 
 def create(key: str, value: bytes) -> Step:
@@ -37,19 +44,34 @@ def absent(key: str) -> Step:
 
 
 class ConsulClient:
-    """One connection pool to Consul. Raises UnavailableError and RefusedError."""
+    """One connection pool to Consul. Raises UnavailableError and RefusedError.
 
-    def __init__(self, address: str, token: str = "", timeout: float = 5.0) -> None:
+    Without a fixed token it logs in with the workload's identity: when it begins, and again when
+    Consul no longer takes the token that it got. `timeout` is in seconds.
+    """
+
+    def __init__(self, settings: Settings, timeout: float = 5.0) -> None:
+        address = settings.consul_addr
         self.address = address if "://" in address else f"http://{address}"
+        self._token = settings.consul_token
+        self._auth_method = settings.consul_auth_method
+        identity = settings.consul_jwt_file if not settings.consul_token else ""
+        self._identity = Path(identity) if identity else None
+        self._logged_in = float("-inf")  # time.monotonic()
+        self._login = asyncio.Lock()
+        cacert = settings.consul_cacert
         self._http = httpx.AsyncClient(
             base_url=self.address,
             timeout=timeout,
             trust_env=False,
-            headers={"X-Consul-Token": token} if token else {},
+            verify=ssl.create_default_context(cafile=cacert) if cacert else True,
         )
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Give the token of a login back, and close every connection."""
+        if self._identity and self._token:
+            with contextlib.suppress(httpx.HTTPError):  # it ends by its own time
+                await self._http.post("/v1/acl/logout", headers=self._headers())
         await self._http.aclose()
 
     async def leader(self) -> str:
@@ -94,7 +116,12 @@ class ConsulClient:
         json: Sequence[Any] | None = None,
     ) -> httpx.Response:
         try:
-            response = await self._http.request(method, f"/v1{path}", params=params, json=json)
+            if self._identity and not self._token:
+                await self._log_in(self._token)
+            token = self._token
+            response = await self._ask(method, path, params, json)
+            if response.status_code in (401, 403) and await self._log_in(token):
+                response = await self._ask(method, path, params, json)
         except httpx.HTTPError as error:
             raise UnavailableError(
                 "consul", f"{type(error).__name__} at {self.address}: {error}"
@@ -102,10 +129,49 @@ class ConsulClient:
         if response.status_code in (401, 403):
             raise RefusedError(
                 f"consul refuses this service: {response.text.strip()[:300]}",
-                "give its token the rights on nomad-build-service/ in KV",
+                "give its identity the rights on nomad-build-service/ in KV: scripts/access-setup",
             )
         if response.status_code >= 400 and response.status_code not in (404, 409):
             raise UnavailableError(
                 "consul", f"answered {response.status_code}: {response.text.strip()[:300]}"
             )
         return response
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        json: Sequence[Any] | None,
+    ) -> httpx.Response:
+        return await self._http.request(
+            method, f"/v1{path}", params=params, json=json, headers=self._headers()
+        )
+
+    async def _log_in(self, refused: str) -> bool:
+        """Get a token in place of the `refused` one; whether there is another now."""
+        async with self._login:
+            if self._token != refused:
+                return True  # another call was faster
+            if self._identity is None or time.monotonic() < self._logged_in + _LOGIN_PAUSE:
+                return False
+            self._logged_in = time.monotonic()
+            try:
+                identity = self._identity.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise UnavailableError("consul", f"no identity to log in with: {error}") from error
+            answer = await self._http.post(
+                "/v1/acl/login", json={"AuthMethod": self._auth_method, "BearerToken": identity}
+            )
+            if answer.status_code == 200:
+                self._token = str(answer.json()["SecretID"])
+                return True
+            if "ACL support disabled" in answer.text:
+                return False  # then nobody asks for a token
+            raise RefusedError(
+                f"consul refuses the login of this service: {answer.text.strip()[:300]}",
+                f"set up its auth method {self._auth_method}: scripts/access-setup",
+            )
+
+    def _headers(self) -> dict[str, str]:
+        return {"X-Consul-Token": self._token} if self._token else {}

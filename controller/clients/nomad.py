@@ -8,6 +8,7 @@ where Nomad reads it; a Unix socket works (the task API). Files and events are i
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ class NomadClient:
             base_url="http://nomad" if socket else self.address,
             transport=httpx.AsyncHTTPTransport(
                 uds=socket.removeprefix("unix:").removeprefix("//") or None,
+                verify=_trust(settings),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             ),
             timeout=httpx.Timeout(settings.nomad_timeout, pool=None),
@@ -59,12 +61,16 @@ class NomadClient:
         return (await self.request("GET", path, **query)).json()
 
     async def request(
-        self, method: str, path: str, /, *, json: Any = None, **query: Any
+        self, method: str, path: str, /, *, json: Any = None, token: str = "", **query: Any
     ) -> httpx.Response:
-        """Any request below /v1; the same errors as `get`."""
+        """Any request below /v1, with another `token` than ours; the same errors as `get`."""
         try:
             response = await self._http.request(
-                method, f"/v1{path}", json=json, params=self._query(query), headers=self._headers()
+                method,
+                f"/v1{path}",
+                json=json,
+                params=self._query(query),
+                headers={"X-Nomad-Token": token} if token else self._headers(),
             )
         except httpx.HTTPError as error:
             raise self._down(error) from error
@@ -217,6 +223,16 @@ class NomadClient:
                 "attach the ACL policy of the controller to its job",
             )
         return UnavailableError("nomad", f"answered {status}: {text}")
+
+
+def _trust(settings: Settings) -> ssl.SSLContext | bool:
+    """What Nomad's certificate is verified by, with our own where it asks for one."""
+    if not (settings.nomad_cacert or settings.nomad_client_cert):
+        return True
+    trust = ssl.create_default_context(cafile=settings.nomad_cacert or None)
+    if settings.nomad_client_cert:
+        trust.load_cert_chain(settings.nomad_client_cert, settings.nomad_client_key or None)
+    return trust
 
 
 def _gone(error: ServiceError, words: str) -> bool:

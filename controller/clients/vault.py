@@ -8,6 +8,7 @@ replaced before it ends, or when Vault refuses it.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from enum import Enum
 from pathlib import Path
@@ -45,11 +46,16 @@ class VaultClient:
         self._role = settings.vault_role
         self._jwt_file = settings.vault_jwt_file
         self._fixed_token = settings.vault_token
+        self._cacert = settings.vault_cacert
         self._client: Any = None
         self._expires = 0.0  # time.monotonic()
         self._lock = Lock()
         self._seen: Recent[float] = Recent()  # time.monotonic() by path
-        self._http = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False)
+        self._http = httpx.AsyncClient(
+            timeout=_TIMEOUT,
+            trust_env=False,
+            verify=ssl.create_default_context(cafile=self._cacert) if self._cacert else True,
+        )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -114,7 +120,9 @@ class VaultClient:
     def _new_client(self) -> Any:
         import hvac
 
-        return hvac.Client(url=self.address, timeout=_TIMEOUT, token="")
+        return hvac.Client(
+            url=self.address, timeout=_TIMEOUT, token="", verify=self._cacert or True
+        )
 
     def _down(self, error: Exception) -> UnavailableError:
         return UnavailableError("vault", f"{type(error).__name__} at {self.address}: {error}")

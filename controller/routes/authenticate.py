@@ -24,6 +24,7 @@ from controller.errors import (
 from controller.operations import BY_NAME
 from controller.routes import body, challenge
 from controller.routes.problems import response_of
+from controller.service import Service
 from controller.settings import Settings
 
 _OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready", *challenge.METADATA_PATHS)
@@ -77,8 +78,9 @@ class Authenticate:
 
 async def metadata(request: Request) -> JSONResponse:
     """Protected resource metadata (RFC 9728): where to get a credential, and its scopes."""
-    settings: Settings = request.app.state.service.settings
-    if settings.auth_mode != "jwt":
+    service: Service = request.app.state.service
+    settings = service.settings
+    if not service.authentication.needed:
         raise NotFoundError("this service asks for no credential", "call it without one")
     told: dict[str, Any] = {
         "resource": f"{challenge.base_url(request)}{_MCP}",

@@ -30,6 +30,7 @@ class TaskEnvironment:
     buildah: str
     driver: str
     vault_addr: str
+    vault_cacert: str
     vault_auth_mount: str
     vault_role: str
     vault_kv_mount: str
@@ -76,6 +77,7 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         buildah=environ.get("NBS_BUILDAH", "buildah"),
         driver=environ.get("NBS_DRIVER", "raw_exec"),
         vault_addr=environ.get("NBS_VAULT_ADDR", ""),
+        vault_cacert=environ.get("NBS_VAULT_CACERT", ""),
         vault_auth_mount=environ.get("NBS_VAULT_AUTH_MOUNT", "jwt-nomad"),
         vault_role=environ.get("NBS_VAULT_ROLE", ""),
         vault_kv_mount=environ.get("NBS_VAULT_KV_MOUNT", "secret"),

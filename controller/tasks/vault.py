@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,8 +22,6 @@ from controller.tasks.errors import PhaseFailed
 from controller.tasks.redaction import Redactor
 
 _TIMEOUT = 10  # seconds for one call
-# The agent's environment may name a proxy; credentials go to Vault and nowhere else.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class VaultSession:
@@ -36,6 +35,7 @@ class VaultSession:
         self._environment = environment
         self._redactor = redactor
         self._token: str | None = None
+        self._opener: urllib.request.OpenerDirector | None = None
 
     def __enter__(self) -> VaultSession:
         return self
@@ -121,9 +121,19 @@ class VaultSession:
             headers=headers,
             method=method,
         )
-        with _OPENER.open(request, timeout=_TIMEOUT) as response:
+        if self._opener is None:
+            self._opener = _opener(self._environment.vault_cacert)
+        with self._opener.open(request, timeout=_TIMEOUT) as response:
             raw = response.read(1 << 20)
         return json.loads(raw) if raw else {}
+
+
+def _opener(cacert: str) -> urllib.request.OpenerDirector:
+    """No proxy: the agent's environment may name one, and credentials go to Vault only."""
+    trust = ssl.create_default_context(cafile=cacert or None)
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+    )
 
 
 def _refusal(code: int, path: str) -> PhaseFailed:

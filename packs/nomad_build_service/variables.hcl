@@ -88,8 +88,32 @@ variable "consul_addr" {
   default     = "http://127.0.0.1:8500"
 }
 
+variable "consul_auth_method" {
+  description = "Consul auth method (scripts/access-setup) that the controller logs in with, by its workload identity. Empty: it does not log in."
+  type        = string
+  default     = "nbs"
+}
+
 variable "vault_addr" {
   description = "Address of Vault for build tasks and controller. Empty: no credentials can be used."
+  type        = string
+  default     = ""
+}
+
+variable "nomad_cacert" {
+  description = "Path on the nodes of the certificate authority of Nomad's HTTPS, where nomad_addr is https and the system does not know it."
+  type        = string
+  default     = ""
+}
+
+variable "consul_cacert" {
+  description = "Path on the nodes of the certificate authority of Consul's HTTPS, where the system does not know it."
+  type        = string
+  default     = ""
+}
+
+variable "vault_cacert" {
+  description = "Path on the nodes of the certificate authority of Vault's HTTPS, where the system does not know it."
   type        = string
   default     = ""
 }
@@ -281,9 +305,18 @@ variable "public_url" {
 }
 
 variable "auth_mode" {
-  description = "none: callers need no credential. jwt: they present a token of auth_issuer."
+  description = "nomad: callers present a Nomad token (auth_nomad_policies). jwt: a token of auth_issuer. jwt,nomad: either. none: no credential; the controller then serves on loopback only, unless allow_anonymous."
   type        = string
-  default     = "none"
+  default     = "nomad"
+}
+
+variable "auth_nomad_policies" {
+  description = "What Nomad's ACL policies and roles allow here: by name (which may hold one *), the scopes (build:read, build:write, build:admin) and whose builds (* stands for what it matched). Management tokens may do everything."
+  type = map(object({
+    scopes = list(string)
+    owner  = string
+  }))
+  default = {}
 }
 
 variable "auth_issuer" {

@@ -23,7 +23,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from . import git_repository, teardown, vault_setup
+from . import git_repository, teardown
+from .access import consul as access_consul
+from .access import nomad as access_nomad
+from .access import vault as access_vault
+from .access.change import Wanted
 from .account import Account, demo_account, task_account
 from .buildah import BASE_IMAGE, Buildah
 from .errors import ClusterError
@@ -68,7 +72,7 @@ class Cluster:
         self.nomad = Nomad(
             surroundings,
             owner,
-            consul_address=self.consul.address,
+            consul=self.consul,
             vault_address=self.vault.address,
         )
         self.registry = Registry(surroundings, demo)
@@ -127,7 +131,8 @@ class Cluster:
             word = "started" if server.start() else "already running"
             took = time.monotonic() - began
             self.progress(f"{server.name} {word} in {took:.1f} s, log {server.process.log}")
-        self._set_up_vault()
+        self._set_up_access()
+        self._put_secrets()
         repository, _, tag = BASE_IMAGE.partition(":")
         if tag not in self.registry.tags(repository):
             began = time.monotonic()
@@ -142,16 +147,26 @@ class Cluster:
         link.unlink(missing_ok=True)
         link.symlink_to(self.state.node / "bin" / "nbs")
 
-    def _set_up_vault(self) -> None:
-        """Apply policies and roles, and put in the demo's own credentials."""
-        wanted = vault_setup.VaultSetup(jwks_url=f"{self.nomad.address}/.well-known/jwks.json")
+    def _set_up_access(self) -> None:
+        """Apply policies and roles in Nomad, Vault and Consul, as operators do."""
+        wanted = Wanted(jwks_url=f"{self.nomad.address}/.well-known/jwks.json")
         # Just after its first start Nomad may not have its signing key yet, and Vault asks.
         wait_for(
             "Nomad publishes its signing keys",
             lambda: self._jwks_ready(wanted.jwks_url),
             seconds=30,
         )
-        vault_setup.apply(self.vault.client(), wanted)
+        acl = access_consul.ConsulAcl(self.consul.address, self.consul.management_token)
+        for plan in (
+            access_nomad.plan(self.nomad.client(), wanted),
+            access_vault.plan(self.vault.client(), wanted),
+            access_consul.plan(acl, wanted),
+        ):
+            for change in plan:
+                change.make()
+
+    def _put_secrets(self) -> None:
+        """Put the demo's own credentials into Vault."""
         login = {"username": self.registry.username, "password": self.registry.password}
         self.vault_put(PULL_SECRET, {**login, "registry": self.registry.host})
         self.vault_put(REGISTRY_SECRET, login)
@@ -208,7 +223,9 @@ class Cluster:
         variables = {
             "NBS_STATE_DIR": str(self.state.root),
             "NOMAD_ADDR": self.nomad.address,
+            "NOMAD_TOKEN": self.nomad.management_token,
             "CONSUL_HTTP_ADDR": self.consul.address,
+            "CONSUL_HTTP_TOKEN": self.consul.management_token,
             "VAULT_ADDR": self.vault.address,
             "VAULT_TOKEN": self.vault.root_token,
             "NBS_REGISTRY": self.registry.host,

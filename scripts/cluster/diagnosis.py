@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .cluster import Cluster
-from .http import get_json
 from .waiting import tail
 
 NEWEST = 4
@@ -27,7 +26,7 @@ def describe(cluster: Cluster) -> str:
 
 def _allocations(cluster: Cluster) -> list[str]:
     try:
-        found = get_json(f"{cluster.nomad.address}/v1/allocations?namespace=*&task_states=true")
+        found = cluster.nomad.get("allocations?namespace=*&task_states=true")
     except OSError as error:
         return [f"Nomad does not answer: {error}"]
     newest = sorted(found, key=lambda allocation: allocation["CreateIndex"])[-NEWEST:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -24,17 +25,27 @@ def get_json(url: str, *, headers: dict[str, str] | None = None, seconds: float 
     return json.loads(get(url, headers=headers, seconds=seconds))
 
 
-def put(url: str, *, seconds: float = 10) -> None:
-    """Send an empty PUT; OSError when it does not succeed."""
-    request = urllib.request.Request(url, data=b"{}", method="PUT")
+def put(
+    url: str,
+    document: Mapping[str, Any] | None = None,
+    *,
+    headers: dict[str, str] | None = None,
+    seconds: float = 10,
+) -> Any:
+    """Return the JSON answer to a PUT of a JSON document; OSError when it does not succeed."""
+    request = urllib.request.Request(
+        url, data=json.dumps(document or {}).encode(), headers=headers or {}, method="PUT"
+    )
     with _DIRECT.open(request, timeout=seconds) as answer:
-        answer.read()
+        body = answer.read()
+    return json.loads(body) if body else None
 
 
-def status_of(url: str, *, seconds: float = 5) -> int:
+def status_of(url: str, *, headers: dict[str, str] | None = None, seconds: float = 5) -> int:
     """Return the HTTP status of a GET, whichever it is; OSError when nothing answers."""
+    request = urllib.request.Request(url, headers=headers or {})
     try:
-        with _DIRECT.open(url, timeout=seconds) as answer:
+        with _DIRECT.open(request, timeout=seconds) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -92,7 +92,9 @@ def _calls(
 
     waiting = http.post(f"{own.address}/mcp/submitJob", json=request).json()["job_id"]
     return {
-        DIRECT: post(f"{cluster.nomad.address}/v1/job/{parent}/dispatch", dispatch),
+        DIRECT: post(
+            f"{cluster.nomad.address}/v1/job/{parent}/dispatch", dispatch, cluster.nomad.headers
+        ),
         "submitJob": post(f"{own.address}/mcp/submitJob", request),
         "submitJob, no credentials": post(f"{own.address}/mcp/submitJob", public),
         "submitJob, idempotency_key": with_key,

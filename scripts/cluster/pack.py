@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClusterError
-from .http import get_json, put, status_of
+from .http import put, status_of
 from .paths import REPOSITORY
 from .waiting import tail, wait_for
 
@@ -34,11 +34,11 @@ class Pack:
         cluster = self._cluster
         return {
             "driver": "raw_exec",
+            "auth_mode": "none",  # it serves on loopback only
             "node_prefix": str(cluster.state.node),
             "task_user": cluster.task_user,
             "controller_user": cluster.task_user,
             "storage_dir": str(cluster.state.storage),
-            "nomad_addr": cluster.nomad.address,
             "consul_addr": cluster.consul.address,
             "vault_addr": cluster.vault.address,
             "insecure_registries": [cluster.registry.host],
@@ -73,9 +73,16 @@ class Pack:
             self.run("run", str(PACK), "--name", name, "-f", str(file))
             # Changed code of the controller changes nothing in its job, so Nomad leaves it be.
             for allocation in before & self._controller_allocations(prefix):
-                put(f"{self._cluster.nomad.address}/v1/client/allocation/{allocation}/restart")
+                self._restart(allocation)
             stamp.write_text(wanted)
         return self.wait_healthy(prefix)
+
+    def _restart(self, allocation: str) -> None:
+        nomad = self._cluster.nomad
+        put(
+            f"{nomad.address}/v1/client/allocation/{allocation}/restart",
+            headers=nomad.headers,
+        )
 
     def destroy(self, *, name: str = DEPLOYMENT) -> None:
         """Run `nomad-pack destroy`: the pack's jobs are stopped and purged.
@@ -110,6 +117,7 @@ class Pack:
                     "HOME": str(state.root),
                     "XDG_CACHE_HOME": str(state.root / "cache"),
                     "NOMAD_ADDR": self._cluster.nomad.address,
+                    "NOMAD_TOKEN": self._cluster.nomad.management_token,
                     "NO_COLOR": "1",
                 },
             )
@@ -159,14 +167,14 @@ class Pack:
         return None
 
     def _entries(self, name_prefix: str, query: str) -> list[dict[str, Any]]:
-        address = self._cluster.consul.address
-        url = f"{address}/v1/health/service/{name_prefix}{SERVICE}{query}"
-        entries: list[dict[str, Any]] = get_json(url)
+        entries: list[dict[str, Any]] = self._cluster.consul.get(
+            f"health/service/{name_prefix}{SERVICE}{query}"
+        )
         return entries
 
     def _controller_allocations(self, name_prefix: str) -> set[str]:
         """Return the ids of the running allocations of the controller's job."""
-        found = get_json(f"{self._cluster.nomad.address}/v1/allocations?namespace=*")
+        found = self._cluster.nomad.get("allocations?namespace=*")
         return {
             allocation["ID"]
             for allocation in found

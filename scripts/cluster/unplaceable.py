@@ -24,7 +24,9 @@ _NOWHERE = {"LTarget": "${node.unique.name}", "RTarget": "no node has this name"
 def unplaceable(cluster: Cluster, prefix: str) -> Iterator[str]:
     """Register the job and return its ID; it and its children are purged at the end."""
     name = f"{prefix}{PARENT}"
-    with httpx.Client(base_url=cluster.nomad.address, timeout=30, trust_env=False) as nomad:
+    with httpx.Client(
+        base_url=cluster.nomad.address, headers=cluster.nomad.headers, timeout=30, trust_env=False
+    ) as nomad:
         job = _ask(nomad, "GET", f"/v1/job/{PARENT}")
         job |= {"ID": name, "Name": name, "Constraints": [_NOWHERE]}
         try:

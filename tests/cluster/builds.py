@@ -51,7 +51,9 @@ class Builds:
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.address, timeout=30)
-        self.nomad = httpx.Client(base_url=self.cluster.nomad.address, timeout=30)
+        self.nomad = httpx.Client(
+            base_url=self.cluster.nomad.address, headers=self.cluster.nomad.headers, timeout=30
+        )
 
     # Requests
 

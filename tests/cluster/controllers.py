@@ -70,10 +70,7 @@ def serving(
         "PYTHONPATH": str(REPOSITORY),
         "NBS_PORT": "0",
         "NBS_METRICS_PORT": "0",
-        "NOMAD_ADDR": cluster.nomad.address,
-        "CONSUL_HTTP_ADDR": cluster.consul.address,
-        "VAULT_ADDR": cluster.vault.address,
-        "VAULT_TOKEN": cluster.env()["VAULT_TOKEN"],
+        **cluster.env(),
         **(settings or {}),
     }
     log_file = directory / f"controller-{time.monotonic_ns()}.log"

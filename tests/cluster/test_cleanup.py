@@ -32,7 +32,9 @@ def cleanup(served: Serving, **request: Any) -> dict[str, Any]:
 
 def keys(cluster: Cluster, job_id: str) -> list[str]:
     """What the history has of a build."""
-    found = httpx.get(f"{cluster.consul.address}/v1/kv/nomad-build-service/?keys").json()
+    found = httpx.get(
+        f"{cluster.consul.address}/v1/kv/nomad-build-service/?keys", headers=cluster.consul.headers
+    ).json()
     return sorted(
         key.removeprefix("nomad-build-service/").split("/")[0]
         for key in found
@@ -93,14 +95,18 @@ def test_a_replica_does_not_record_what_was_removed(
 ) -> None:
     """Nomad's dead job is still there, as where its purge failed: new replicas leave it alone."""
     job_id = ended(builds, cluster)
-    record = httpx.get(f"{cluster.consul.address}/v1/kv/{PREFIX}{job_id}?raw").json()
+    record = httpx.get(
+        f"{cluster.consul.address}/v1/kv/{PREFIX}{job_id}?raw", headers=cluster.consul.headers
+    ).json()
     day = summary.day_of(record["build"]["submitted_at"])
     steps = [
         {"KV": {"Verb": "delete", "Key": PREFIX + job_id}},
         {"KV": {"Verb": "delete", "Key": summary.key(day, job_id)}},
         {"KV": {"Verb": "set", "Key": REMOVED + job_id, "Value": "MjAyNg=="}},
     ]
-    httpx.put(f"{cluster.consul.address}/v1/txn", json=steps).raise_for_status()
+    httpx.put(
+        f"{cluster.consul.address}/v1/txn", headers=cluster.consul.headers, json=steps
+    ).raise_for_status()
     owner = record["build"]["config"]["owner"]
     with serving(cluster, tmp_path, {"NBS_RELIST_INTERVAL": "0.2"}) as fresh:
         # A build that ends after its start proves that it has dealt with the older ones.
@@ -174,7 +180,11 @@ def test_the_retention_removes_what_is_old(
     def counted(one: Serving) -> float:
         return one.metric('cleanup_removed_total{cause="retention",kind="history"}')
 
-    before = len(httpx.get(f"{cluster.consul.address}/v1/kv/{PREFIX}?keys").json())
+    before = len(
+        httpx.get(
+            f"{cluster.consul.address}/v1/kv/{PREFIX}?keys", headers=cluster.consul.headers
+        ).json()
+    )
     with serving(cluster, tmp_path, settings) as one, serving(cluster, tmp_path, settings) as two:
         eventually("the old build is gone", lambda: keys(cluster, job_id) == ["removed"])
         eventually("each is counted once", lambda: counted(one) + counted(two) >= before, 20)

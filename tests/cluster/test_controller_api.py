@@ -193,7 +193,7 @@ def test_health_and_ready(served: Serving, cluster: Cluster) -> None:
 
 def test_settings_come_from_consul(cluster: Cluster, tmp_path: Path) -> None:
     key = f"{cluster.consul.address}/v1/kv/nomad-build-service/config/max_body"
-    httpx.put(key, content=b"2000").raise_for_status()
+    httpx.put(key, content=b"2000", headers=cluster.consul.headers).raise_for_status()
     try:
         with serving(cluster, tmp_path) as one:
             shown = httpx.get(f"{one.address}/ready").json()["settings"]["max_body"]
@@ -203,7 +203,7 @@ def test_settings_come_from_consul(cluster: Cluster, tmp_path: Path) -> None:
             shown = httpx.get(f"{one.address}/ready").json()["settings"]["max_body"]
             assert shown["source"] == "environment NBS_MAX_BODY"
     finally:
-        httpx.delete(key).raise_for_status()
+        httpx.delete(key, headers=cluster.consul.headers).raise_for_status()
 
 
 def test_a_bad_setting_is_named(cluster: Cluster, tmp_path: Path) -> None:

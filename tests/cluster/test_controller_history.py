@@ -28,7 +28,10 @@ def forget(builds: Builds, job_id: str) -> None:
 
 
 def record(cluster: Cluster, job_id: str) -> dict | None:
-    answer = httpx.get(f"{cluster.consul.address}/v1/kv/nomad-build-service/history/{job_id}?raw")
+    answer = httpx.get(
+        f"{cluster.consul.address}/v1/kv/nomad-build-service/history/{job_id}?raw",
+        headers=cluster.consul.headers,
+    )
     return answer.json() if answer.status_code == 200 else None
 
 

@@ -13,7 +13,6 @@ import pytest
 from cluster import skopeo, teardown
 from cluster.cluster import Cluster
 from cluster.errors import ClusterError
-from cluster.http import get_json
 from cluster.paths import throw_away_state_directory
 from cluster.waiting import wait_for
 
@@ -122,7 +121,7 @@ def test_a_restart_of_every_server_keeps_its_data(throw_away: Cluster) -> None:
     cluster.vault_put("nomad-build-service/git/kept", {"username": "u", "password": "p"})
     subprocess.run(
         [str(cluster.state.bin / "consul"), "kv", "put", "kept", "yes"],
-        env={"CONSUL_HTTP_ADDR": cluster.consul.address}, check=True, capture_output=True,
+        env=cluster.env(), check=True, capture_output=True,
     )  # fmt: skip
     job = {
         "ID": "kept", "Name": "kept", "Type": "service", "Datacenters": ["*"],
@@ -142,7 +141,7 @@ def test_a_restart_of_every_server_keeps_its_data(throw_away: Cluster) -> None:
 
     assert [again.consul.address, again.vault.address, again.nomad.address] == addresses
     assert wait_for("the job runs on", lambda: running(again), seconds=30) == before
-    key = get_json(f"{again.consul.address}/v1/kv/kept")
+    key = again.consul.get("kv/kept")
     assert key[0]["Value"] == "eWVz"
     secret = again.vault.client().secrets.kv.v2.read_secret_version(
         "nomad-build-service/git/kept", raise_on_deleted_version=True
@@ -158,7 +157,7 @@ def running(cluster: Cluster) -> list[tuple[str, str]]:
     """The running allocations of job `kept`, with the time their task started."""
     return [
         (allocation["ID"], allocation["TaskStates"]["t"]["StartedAt"])
-        for allocation in get_json(f"{cluster.nomad.address}/v1/job/kept/allocations")
+        for allocation in cluster.nomad.get("job/kept/allocations")
         if allocation["ClientStatus"] == "running"
     ]
 
@@ -182,7 +181,7 @@ def test_stop_leaves_no_process_no_mount_no_file_while_a_build_runs(throw_away: 
     subprocess.run(
         [str(cluster.state.bin / "nomad"), "job", "dispatch", "-detach",
          "-meta", "pack.deployment_name=", "image-build", str(file)],
-        env={"NOMAD_ADDR": cluster.nomad.address}, check=True, capture_output=True,
+        env=cluster.env(), check=True, capture_output=True,
     )  # fmt: skip
     wait_for(
         "the build's RUN step has begun",

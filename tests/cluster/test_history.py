@@ -23,6 +23,7 @@ from controller.build import Build, PhaseView, Status
 from controller.clients.consul import ConsulClient
 from controller.contract.log_line import utc
 from controller.history import PREFIX, History, Record, encode
+from controller.settings import load
 
 MANY = 1000
 
@@ -139,7 +140,7 @@ def test_a_record_as_large_as_may_be(cluster: Cluster) -> None:
     }
 
     async def write_and_read() -> Record | None:
-        consul = ConsulClient(cluster.consul.address)
+        consul = ConsulClient(load(cluster.env(), {}))
         history = History(consul)
         try:
             assert await history.add(build, tails)
@@ -209,7 +210,12 @@ def write(cluster: Cluster, items: list[tuple[str, bytes]]) -> None:
             {"KV": {"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()}}
             for key, value in items[begin : begin + 20]
         ]
-        answer = httpx.put(f"{cluster.consul.address}/v1/txn", json=steps, timeout=30)
+        answer = httpx.put(
+            f"{cluster.consul.address}/v1/txn",
+            headers=cluster.consul.headers,
+            json=steps,
+            timeout=30,
+        )
         assert answer.status_code == 200, answer.text
 
 
@@ -225,7 +231,7 @@ def many(cluster: Cluster) -> Iterator[tuple[str, list[Build]]]:
     write(cluster, items)
     yield owner, [build for build, _ in made]
     for key, _ in items:
-        httpx.delete(f"{cluster.consul.address}/v1/kv/{key}")
+        httpx.delete(f"{cluster.consul.address}/v1/kv/{key}", headers=cluster.consul.headers)
 
 
 def test_pages_over_a_thousand_builds(
@@ -282,7 +288,9 @@ def test_records_of_earlier_versions_are_listed(cluster: Cluster, tmp_path: Path
     big = json.loads(raw)
     big["log_tail"] = {"build": ["x" * 99] * 4_900}
     key = f"{cluster.consul.address}/v1/kv/{PREFIX}{build.job_id}"
-    httpx.put(key, content=json.dumps(big).encode()).raise_for_status()
+    httpx.put(
+        key, content=json.dumps(big).encode(), headers=cluster.consul.headers
+    ).raise_for_status()
     try:
         with serving(cluster, tmp_path) as served:
             page = eventually(
@@ -292,7 +300,10 @@ def test_records_of_earlier_versions_are_listed(cluster: Cluster, tmp_path: Path
             assert page["jobs"][0]["config"]["owner"] == owner
     finally:
         httpx.delete(key)
-        httpx.delete(f"{cluster.consul.address}/v1/kv/{summary.of(build).key}")
+        httpx.delete(
+            f"{cluster.consul.address}/v1/kv/{summary.of(build).key}",
+            headers=cluster.consul.headers,
+        )
 
 
 def test_another_deployments_builds_are_not_listed(cluster: Cluster, served: Serving) -> None:
@@ -304,4 +315,4 @@ def test_another_deployments_builds_are_not_listed(cluster: Cluster, served: Ser
     try:
         assert listed(served, owner=owner)["total"] == 0
     finally:
-        httpx.delete(f"{cluster.consul.address}/v1/kv/{foreign}")
+        httpx.delete(f"{cluster.consul.address}/v1/kv/{foreign}", headers=cluster.consul.headers)

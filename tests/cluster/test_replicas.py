@@ -233,7 +233,10 @@ def answers_of(
 def metrics_of(cluster: Cluster) -> str:
     """Where the deployed controller's metrics are: it is a third replica."""
     service = "nomad-build-service-metrics"
-    found = httpx.get(f"{cluster.consul.address}/v1/health/service/{service}?passing=true").json()
+    found = httpx.get(
+        f"{cluster.consul.address}/v1/health/service/{service}?passing=true",
+        headers=cluster.consul.headers,
+    ).json()
     where = found[-1]["Service"]
     return f"http://{where['Address'] or '127.0.0.1'}:{where['Port']}"
 

@@ -3,8 +3,8 @@
 [[- if not (has (var "driver" .) (list "docker" "raw_exec")) ]][[ fail (printf "variable driver must be docker or raw_exec, not %q" (var "driver" .)) ]][[ end -]]
 [[- if not (regexMatch "^[A-Za-z0-9-]*$" (var "name_prefix" .)) ]][[ fail (printf "variable name_prefix may hold letters, digits and dashes only, not %q" (var "name_prefix" .)) ]][[ end -]]
 [[- if not (regexMatch "^$|^[^/@[:space:]]+/[^@:[:space:]]+$" (var "intermediate_repository" .)) ]][[ fail (printf "variable intermediate_repository must be HOST/PATH without tag, not %q" (var "intermediate_repository" .)) ]][[ end -]]
-[[- if not (has (var "auth_mode" .) (list "none" "jwt")) ]][[ fail (printf "variable auth_mode must be none or jwt, not %q" (var "auth_mode" .)) ]][[ end -]]
-[[- if and (eq (var "auth_mode" .) "jwt") (or (not (var "auth_audience" .)) (and (not (var "auth_issuer" .)) (not (var "auth_jwks_url" .)))) ]][[ fail "auth_mode jwt needs auth_audience, and auth_issuer or auth_jwks_url" ]][[ end -]]
+[[- if not (has (var "auth_mode" .) (list "none" "jwt" "nomad" "jwt,nomad")) ]][[ fail (printf "variable auth_mode must be nomad, jwt, jwt,nomad or none, not %q" (var "auth_mode" .)) ]][[ end -]]
+[[- if and (hasPrefix "jwt" (var "auth_mode" .)) (or (not (var "auth_audience" .)) (and (not (var "auth_issuer" .)) (not (var "auth_jwks_url" .)))) ]][[ fail "auth_mode jwt needs auth_audience, and auth_issuer or auth_jwks_url" ]][[ end -]]
 [[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]
@@ -19,6 +19,9 @@
   region      = [[ var "region" . | quote ]]
 [[- end ]]
 [[- end -]]
+
+[[- /* Mounts of the certificate authorities that are given, for driver docker. */ -]]
+[[- define "certificates" ]][[ $mounts := list ]][[ range $path := . ]][[ if $path ]][[ $mounts = append $mounts (printf "%s:%s:ro" $path $path) ]][[ end ]][[ end ]][[ uniq $mounts | toStringList ]][[ end -]]
 
 [[- /* A task of the runner. Arguments: root context, phase name. */ -]]
 [[- define "runner_driver" ]]
@@ -36,7 +39,7 @@
         cap_drop     = ["all"]
         cap_add      = ["setuid", "setgid"]
         security_opt = ["seccomp=[[ var "seccomp_profile" $ ]]"]
-        volumes      = ["[[ var "storage_dir" $ ]]:[[ var "storage_dir" $ ]]"]
+        volumes      = ["[[ var "storage_dir" $ ]]:[[ var "storage_dir" $ ]]"[[ if var "vault_cacert" $ ]], "[[ var "vault_cacert" $ ]]:[[ var "vault_cacert" $ ]]:ro"[[ end ]]]
         devices      = [{ host_path = "/dev/net/tun", container_path = "/dev/net/tun" }]
 [[- else ]]
         command = "[[ var "node_prefix" $ ]]/bin/nbs-task"
@@ -51,6 +54,7 @@
         NBS_STORAGE_DIR           = [[ var "storage_dir" . | quote ]]
         NBS_BUILDAH               = "[[ if eq (var "driver" .) "raw_exec" ]][[ var "node_prefix" . ]]/bin/[[ end ]]buildah"
         NBS_VAULT_ADDR            = [[ var "vault_addr" . | quote ]]
+        NBS_VAULT_CACERT          = [[ var "vault_cacert" . | quote ]]
         NBS_VAULT_AUTH_MOUNT      = [[ var "vault_auth_mount" . | quote ]]
         NBS_VAULT_KV_MOUNT        = [[ var "vault_kv_mount" . | quote ]]
         NBS_PULL_CREDENTIALS_PATH = [[ var "pull_credentials_path" . | quote ]]

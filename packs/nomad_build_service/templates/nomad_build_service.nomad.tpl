@@ -75,6 +75,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         command = "nbs"
         args    = ["serve"]
         ports   = ["http", "metrics"]
+        volumes = [[ template "certificates" (list (var "nomad_cacert" .) (var "consul_cacert" .) (var "vault_cacert" .)) ]]
 [[- else ]]
         command = "[[ var "node_prefix" . ]]/bin/nbs"
         args    = ["serve"]
@@ -87,6 +88,15 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         file = true
       }
 [[ template "vault_identity" . ]]
+[[- if var "consul_auth_method" . ]]
+
+      identity {
+        name = "consul"
+        aud  = ["consul.io"]
+        file = true
+        ttl  = [[ var "vault_identity_ttl" . | quote ]]
+      }
+[[- end ]]
 
       env {
         NBS_BIND             = "[[ if eq (var "driver" .) "docker" ]]0.0.0.0[[ else ]]${NOMAD_IP_http}[[ end ]]"
@@ -99,6 +109,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_ALLOWED_ORIGINS  = "[[ join "," (var "allowed_origins" .) ]]"
         NBS_PUBLIC_URL       = [[ var "public_url" . | quote ]]
         NBS_AUTH_MODE        = [[ var "auth_mode" . | quote ]]
+        NBS_AUTH_NOMAD_POLICIES = [[ var "auth_nomad_policies" . | toJson | quote ]]
         NBS_AUTH_ISSUER      = [[ var "auth_issuer" . | quote ]]
         NBS_AUTH_AUDIENCE    = [[ var "auth_audience" . | quote ]]
         NBS_AUTH_JWKS_URL    = [[ var "auth_jwks_url" . | quote ]]
@@ -113,11 +124,18 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_INTERMEDIATE_REPOSITORY = [[ var "intermediate_repository" . | quote ]]
         VAULT_ADDR           = [[ var "vault_addr" . | quote ]]
         CONSUL_HTTP_ADDR     = [[ var "consul_addr" . | quote ]]
+        VAULT_CACERT         = [[ var "vault_cacert" . | quote ]]
+        CONSUL_CACERT        = [[ var "consul_cacert" . | quote ]]
+[[- if var "consul_auth_method" . ]]
+        NBS_CONSUL_AUTH_METHOD = [[ var "consul_auth_method" . | quote ]]
+        NBS_CONSUL_JWT_FILE    = "${NOMAD_SECRETS_DIR}/nomad_consul.jwt"
+[[- end ]]
 [[- if var "history_retention" . ]]
         NBS_HISTORY_RETENTION = [[ var "history_retention" . | quote ]]
 [[- end ]]
 [[- if var "nomad_addr" . ]]
         NOMAD_ADDR           = [[ var "nomad_addr" . | quote ]]
+        NOMAD_CACERT         = [[ var "nomad_cacert" . | quote ]]
 [[- end ]]
       }
 

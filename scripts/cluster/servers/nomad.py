@@ -1,4 +1,4 @@
-"""A Nomad agent, server and client in one, that keeps its data over restarts."""
+"""A Nomad agent, server and client in one, with ACLs, that keeps its data over restarts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import nomad
 
 from ..account import Account
 from ..errors import ClusterError
-from ..http import get_json
+from ..http import get_json, put, status_of
+from ..secrets_file import token
 from ..waiting import wait_for
+from .consul import Consul
 from .server import Server, Surroundings
 
 READY_SECONDS = 60
@@ -27,17 +29,31 @@ class Nomad(Server):
         surroundings: Surroundings,
         account: Account,
         *,
-        consul_address: str,
+        consul: Consul,
         vault_address: str,
     ) -> None:
         super().__init__(surroundings, account)
-        self._consul_address = consul_address
+        self._consul = consul
         self._vault_address = vault_address
 
     @property
     def address(self) -> str:
         """Return the URL of the HTTP API."""
         return f"http://127.0.0.1:{self.ports.get('nomad')}"
+
+    @property
+    def management_token(self) -> str:
+        """Return the token that may do everything; it stays in the state directory."""
+        return token(self.state.secrets, "nomad")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return what a request needs to be let in, with every right."""
+        return {"X-Nomad-Token": self.management_token}
+
+    def get(self, path: str) -> Any:
+        """Return the JSON answer to a GET below /v1; OSError when it does not succeed."""
+        return get_json(f"{self.address}/v1/{path}", headers=self.headers)
 
     def prepare(self) -> Sequence[str]:
         """Write the configuration; return the command line."""
@@ -55,7 +71,8 @@ class Nomad(Server):
             serf_port=self.ports.get("nomad-serf"),
             min_dynamic_port=lowest,
             max_dynamic_port=highest,
-            consul_address=self._consul_address.removeprefix("http://"),
+            consul_address=self._consul.address.removeprefix("http://"),
+            consul_token=self._consul.nomad_token,
             vault_address=self._vault_address,
         )
         return [str(self.state.bin / "nomad"), "agent", f"-config={config}"]
@@ -82,16 +99,27 @@ class Nomad(Server):
         """A leader is elected, and our node is ready with the raw_exec driver healthy."""
         if not get_json(f"{self.address}/v1/status/leader"):
             return False
+        self._bootstrap()
         return any(
             node["Status"] == "ready"
             and (node.get("Drivers") or {}).get("raw_exec", {}).get("Healthy", False)
-            for node in get_json(f"{self.address}/v1/nodes")
+            for node in self.get("nodes")
         )
+
+    def _bootstrap(self) -> None:
+        """Give the management token its rights, the first time."""
+        url = f"{self.address}/v1/acl"
+        if status_of(f"{url}/token/self", headers=self.headers) != 200:
+            put(f"{url}/bootstrap", {"BootstrapSecret": self.management_token})
 
     def client(self) -> Any:
         """Return a python-nomad client for set-up calls (it has no streaming worth using)."""
         return nomad.Nomad(  # type: ignore[attr-defined] # mypy takes our directory nomad/ for it
-            host="127.0.0.1", port=self.ports.get("nomad"), secure=False, timeout=10
+            host="127.0.0.1",
+            port=self.ports.get("nomad"),
+            token=self.management_token,
+            secure=False,
+            timeout=10,
         )
 
     def stop_jobs(self, *, seconds: float = 60) -> None:
@@ -106,12 +134,12 @@ class Nomad(Server):
     def _running_tasks(self) -> list[str]:
         return [
             f"{allocation['ID'][:8]}/{task}"
-            for allocation in get_json(f"{self.address}/v1/allocations?namespace=*")
+            for allocation in self.get("allocations?namespace=*")
             for task, state in (allocation.get("TaskStates") or {}).items()
             if state["State"] == "running"
         ]
 
     def node(self) -> dict[str, Any]:
         """Return the one node as the API describes it."""
-        nodes: list[dict[str, Any]] = get_json(f"{self.address}/v1/nodes")
+        nodes: list[dict[str, Any]] = self.get("nodes")
         return nodes[0]

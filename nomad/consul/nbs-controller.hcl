@@ -1,0 +1,5 @@
+# The controller: settings and history.
+
+key_prefix "nomad-build-service/" {
+  policy = "write"
+}

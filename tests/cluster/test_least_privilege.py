@@ -1,0 +1,212 @@
+"""Each identity tries what it must not do, and the real server refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from builds import Builds
+from probe import PREFIX, attempts_of_build, vault_roles
+
+ROLES = (f"{PREFIX}-build", f"{PREFIX}-publish", f"{PREFIX}-controller")
+GIT = "secret/data/nomad-build-service/git/demo"
+PULL = "secret/data/nomad-build-service/pull/base"
+REGISTRY = "secret/data/nomad-build-service/registry/demo"
+SECRETS = (
+    GIT,
+    PULL,
+    REGISTRY,
+    "secret/data/another-service/key",
+    "secret/metadata/nomad-build-service/git?list=true",
+    "sys/policies/acl/nbs-publish",
+    "auth/jwt-nomad/role/nbs-publish",
+)
+NOMAD = (
+    "/v1/jobs",
+    "/v1/allocations",
+    "/v1/nodes",
+    "/v1/vars",
+    "/v1/acl/tokens",
+    "/v1/agent/self",
+)
+
+
+@pytest.fixture(scope="module")
+def found(cluster: Any, controller_address: str) -> dict[str, dict[str, Any]]:
+    """What the attempts in each task of a build came to."""
+    builds = Builds(cluster, cluster.pack.wait_healthy())
+    plan = {
+        "vault": cluster.vault.address,
+        "agent": cluster.nomad.address,
+        "roles": ROLES,
+        "secrets": SECRETS,
+        "nomad": NOMAD,
+    }
+    with vault_roles(cluster):
+        return attempts_of_build(builds, plan)
+
+
+@pytest.mark.parametrize(("task", "readable"), [("build", {GIT, PULL}), ("publish", {REGISTRY})])
+def test_a_phase_reads_its_own_credentials_and_no_others(
+    found: dict[str, dict[str, Any]], task: str, readable: set[str]
+) -> None:
+    own = f"{PREFIX}-{task}"
+    assert found[task]["roles"] == {role: 200 if role == own else 400 for role in ROLES}
+    assert found[task]["secrets"] == {
+        f"{own} {path}": 200 if path in readable else 403 for path in SECRETS
+    }
+
+
+@pytest.mark.parametrize("task", ["test", "finish"])
+def test_tasks_without_credentials_have_no_identity(
+    found: dict[str, dict[str, Any]], task: str
+) -> None:
+    assert found[task]["identities"] == []
+    assert found[task]["roles"] == {}
+
+
+@pytest.mark.parametrize("task", ["build", "test", "publish", "finish"])
+def test_no_task_of_a_build_gets_anything_from_nomad(
+    found: dict[str, dict[str, Any]], task: str
+) -> None:
+    assert found[task]["tokens in the environment"] == []
+    assert found[task]["nomad_token file"] is False
+    answers = {**found[task]["task socket"], **found[task]["agent"]}
+    assert answers
+    assert {what: status for what, status in answers.items() if status not in (401, 403)} == {}
+
+
+# The controller
+
+
+@pytest.fixture
+def secrets(builds: Builds) -> Path:
+    """The secrets directory of the controller's task, with its identities."""
+    running = [
+        one["ID"]
+        for one in builds.nomad.get("/v1/job/nomad-build-service/allocations").json()
+        if one["ClientStatus"] == "running"
+    ]
+    return Path(builds.cluster.state.allocations / running[-1] / "controller" / "secrets")
+
+
+def refused(http: httpx.Client, requests: Mapping[str, tuple[str, str, Any]]) -> dict[str, int]:
+    """The statuses of requests that were not refused with 403."""
+    answers = {
+        what: http.request(method, path, json=body).status_code
+        for what, (method, path, body) in requests.items()
+    }
+    return {what: status for what, status in answers.items() if status != 403}
+
+
+def test_the_controller_may_do_nothing_else_in_nomad(builds: Builds, secrets: Path) -> None:
+    token = (secrets / "nomad_token").read_text()
+    http = httpx.Client(
+        base_url=builds.cluster.nomad.address, headers={"X-Nomad-Token": token}, timeout=10
+    )
+    job = builds.job("image-build") | {"ID": "mine", "Name": "mine"}
+    allocation = builds.nomad.get("/v1/job/nomad-build-service/allocations").json()[0]["ID"]
+    node = builds.cluster.nomad.node()["ID"]
+    assert http.get("/v1/jobs").status_code == 200
+    assert (
+        refused(
+            http,
+            {
+                "register a job": ("POST", "/v1/jobs", {"Job": job}),
+                "change its own job": (
+                    "POST",
+                    "/v1/job/nomad-build-service",
+                    {"Job": builds.job("nomad-build-service")},
+                ),
+                "scale": ("POST", "/v1/job/nomad-build-service/scale", {"Count": 2, "Target": {}}),
+                "read another job's variable": ("GET", "/v1/var/nomad/jobs/image-build", None),
+                "write a variable": ("PUT", "/v1/var/x", {"Path": "x", "Items": {"a": "b"}}),
+                "list tokens": ("GET", "/v1/acl/tokens", None),
+                "make a token": ("POST", "/v1/acl/token", {"Type": "management", "Name": "x"}),
+                "change its policy": ("POST", "/v1/acl/policy/nbs-controller", {"Rules": ""}),
+                "restart an allocation": (
+                    "PUT",
+                    f"/v1/client/allocation/{allocation}/restart",
+                    {},
+                ),
+                "drain a node": ("POST", f"/v1/node/{node}/drain", {"DrainSpec": {}}),
+                "look into the agent": ("GET", "/v1/agent/self", None),
+                "change the scheduler": ("PUT", "/v1/operator/scheduler/configuration", {}),
+            },
+        )
+        == {}
+    )
+
+
+def test_the_controller_reads_no_credential_in_vault(builds: Builds, secrets: Path) -> None:
+    http = httpx.Client(base_url=builds.cluster.vault.address, timeout=10)
+    jwt = (secrets / "nomad_vault.jwt").read_text()
+    roles = {
+        role: http.post("/v1/auth/jwt-nomad/login", json={"role": role, "jwt": jwt})
+        for role in ("nbs-controller", "nbs-build", "nbs-publish")
+    }
+    assert [answer.status_code for answer in roles.values()] == [200, 400, 400]
+    http.headers["X-Vault-Token"] = roles["nbs-controller"].json()["auth"]["client_token"]
+    seen = http.get("/v1/secret/metadata/nomad-build-service/registry/demo")
+    assert seen.status_code == 200
+    assert (
+        refused(
+            http,
+            {path: ("GET", f"/v1/{path}", None) for path in SECRETS}
+            | {
+                "write": ("POST", f"/v1/{REGISTRY}", {"data": {"password": "x"}}),
+                "destroy": ("DELETE", "/v1/secret/metadata/nomad-build-service/git/demo", None),
+                "sign": ("GET", "/v1/identity/oidc/token/x", None),
+            },
+        )
+        == {}
+    )
+
+
+def test_the_controller_has_its_own_keys_in_consul_only(builds: Builds, secrets: Path) -> None:
+    http = httpx.Client(base_url=builds.cluster.consul.address, timeout=10)
+    jwt = (secrets / "nomad_consul.jwt").read_text()
+    login = http.post("/v1/acl/login", json={"AuthMethod": "nbs", "BearerToken": jwt})
+    http.headers["X-Consul-Token"] = login.raise_for_status().json()["SecretID"]
+    assert http.get("/v1/kv/nomad-build-service/?keys").status_code in (200, 404)
+    assert (
+        refused(
+            http,
+            {
+                "another key": ("PUT", "/v1/kv/another-service/x", {}),
+                "a key of a similar name": ("PUT", "/v1/kv/nomad-build-service-2/x", {}),
+                "a service": ("PUT", "/v1/agent/service/register", {"Name": "x"}),
+                "tokens": ("GET", "/v1/acl/tokens", None),
+                "its policy": ("GET", "/v1/acl/policy/name/nbs-controller", None),
+                "members": ("GET", "/v1/operator/raft/configuration", None),
+            },
+        )
+        == {}
+    )
+    http.post("/v1/acl/logout").raise_for_status()
+
+
+def test_identities_of_builds_cannot_log_in_to_consul(builds: Builds, secrets: Path) -> None:
+    """Its binding rule is for the controller's task; the audience is Consul's own."""
+    http = httpx.Client(base_url=builds.cluster.consul.address, timeout=10)
+    jwt = (secrets / "nomad_vault.jwt").read_text()
+    answer = http.post("/v1/acl/login", json={"AuthMethod": "nbs", "BearerToken": jwt})
+    assert answer.status_code == 403
+    assert "audience" in answer.text
+
+
+def test_servers_let_nobody_in_without_a_token(builds: Builds) -> None:
+    cluster = builds.cluster
+    for url in (
+        f"{cluster.nomad.address}/v1/jobs",
+        f"{cluster.nomad.address}/v1/nodes",
+        f"{cluster.consul.address}/v1/agent/self",
+        f"{cluster.vault.address}/v1/{GIT}",
+    ):
+        assert httpx.get(url).status_code == 403, url
+    # Without a token Consul shows no key at all, as if there were none.
+    assert httpx.get(f"{cluster.consul.address}/v1/kv/?keys").json() == []
+    assert httpx.get(f"{cluster.consul.address}/v1/catalog/nodes").json() == []
