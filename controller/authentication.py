@@ -32,7 +32,12 @@ class Authentication:
         self._default_scopes = frozenset(settings.auth_default_scopes)
         self._grants = settings.auth_nomad_policies
         self._issuer = (
-            Issuer(settings.auth_issuer, settings.auth_audience, settings.auth_jwks_url)
+            Issuer(
+                settings.auth_issuer,
+                settings.auth_audience,
+                settings.auth_jwks_url,
+                cacert=settings.auth_cacert,
+            )
             if "jwt" in settings.auth_modes
             else None
         )

@@ -128,6 +128,9 @@ class Settings:
     )
     auth_audience: str = _setting("", "Audience that callers' tokens must have.")
     auth_jwks_url: str = _setting("", "The issuer's keys, where it has no discovery document.")
+    auth_cacert: str = _setting(
+        "", "Certificate authority of the issuer's HTTPS, where the system does not know it."
+    )
     auth_owner_claim: str = _setting("sub", "Claim that names the owner of the caller's builds.")
     auth_scope_claim: str = _setting("scope", "Claim that holds the caller's scopes.")
     auth_default_scopes: tuple[str, ...] = _setting(

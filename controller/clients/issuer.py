@@ -6,6 +6,7 @@ Only its keys are fetched: tokens are verified here, so that a call costs no rou
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,8 @@ _LEEWAY = 60  # seconds by which clocks may differ
 class Issuer:
     """Verifies the tokens of one issuer."""
 
-    def __init__(self, issuer: str, audience: str, jwks_url: str = "") -> None:
+    def __init__(self, issuer: str, audience: str, jwks_url: str = "", *, cacert: str = "") -> None:
+        self._trust = ssl.create_default_context(cafile=cacert) if cacert else True
         self._issuer = issuer
         self._audience = audience
         self._jwks_url = jwks_url
@@ -72,7 +74,9 @@ class Issuer:
             if self._fetched != seen:
                 return  # another call has fetched them meanwhile
             try:
-                async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as http:
+                async with httpx.AsyncClient(
+                    timeout=_TIMEOUT, trust_env=False, verify=self._trust
+                ) as http:
                     url = self._jwks_url or await self._discover(http)
                     found = (await http.get(url)).raise_for_status().json()
                 keys = {key.key_id: key for key in jwt.PyJWKSet.from_dict(found) if key.key_id}

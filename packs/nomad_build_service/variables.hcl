@@ -337,6 +337,12 @@ variable "auth_jwks_url" {
   default     = ""
 }
 
+variable "auth_cacert" {
+  description = "Path on the nodes of the certificate authority of the issuer's HTTPS, where the system does not know it."
+  type        = string
+  default     = ""
+}
+
 variable "auth_owner_claim" {
   description = "Claim of a token that names the owner of the caller's builds."
   type        = string

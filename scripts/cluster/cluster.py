@@ -228,6 +228,7 @@ class Cluster:
             "CONSUL_HTTP_TOKEN": self.consul.management_token,
             "VAULT_ADDR": self.vault.address,
             "VAULT_TOKEN": self.vault.root_token,
+            "VAULT_CACERT": str(self.state.cacert),
             "NBS_REGISTRY": self.registry.host,
             "NBS_REGISTRY_USERNAME": self.registry.username,
             "NBS_REGISTRY_PASSWORD": self.registry.password,

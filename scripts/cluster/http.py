@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """No proxy: every server of the cluster is on loopback."""
+
+
+def direct(cacert: Path | None) -> urllib.request.OpenerDirector:
+    """Return what opens addresses; `cacert` is whom it trusts."""
+    if cacert is None:
+        return _DIRECT
+    trust = ssl.create_default_context(cafile=cacert)
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+    )
 
 
 def get(url: str, *, headers: dict[str, str] | None = None, seconds: float = 5) -> bytes:
@@ -41,11 +53,17 @@ def put(
     return json.loads(body) if body else None
 
 
-def status_of(url: str, *, headers: dict[str, str] | None = None, seconds: float = 5) -> int:
+def status_of(
+    url: str,
+    *,
+    headers: dict[str, str] | None = None,
+    cacert: Path | None = None,
+    seconds: float = 5,
+) -> int:
     """Return the HTTP status of a GET, whichever it is; OSError when nothing answers."""
     request = urllib.request.Request(url, headers=headers or {})
     try:
-        with _DIRECT.open(request, timeout=seconds) as answer:
+        with direct(cacert).open(request, timeout=seconds) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

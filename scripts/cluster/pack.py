@@ -41,6 +41,7 @@ class Pack:
             "storage_dir": str(cluster.state.storage),
             "consul_addr": cluster.consul.address,
             "vault_addr": cluster.vault.address,
+            "vault_cacert": str(cluster.state.cacert),
             "insecure_registries": [cluster.registry.host],
             "git_protocols": ["https", "ssh", "http"],
             "git_known_hosts": cluster.git_ssh.known_hosts,

@@ -100,6 +100,11 @@ class StateDirectory:
         return self.root / "config"
 
     @property
+    def cacert(self) -> Path:
+        """The certificate of the cluster's own authority, for everybody to read."""
+        return self.root / "ca.pem"
+
+    @property
     def secrets(self) -> Path:
         """Return where keys and passwords are; only the owner may look in."""
         return self.root / "secrets"

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,10 +20,12 @@ def call(url, headers=None, document=None):
     """The status and JSON answer of a request."""
     data = None if document is None else json.dumps(document).encode()
     request = urllib.request.Request(url, data=data, headers=headers or {})
+    trust = urllib.request.HTTPSHandler(
+        context=ssl.create_default_context(cafile=os.environ["NBS_VAULT_CACERT"])
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            request, timeout=10
-        ) as answer:
+        with opener.open(request, timeout=10) as answer:
             return answer.status, json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
         return error.code, None

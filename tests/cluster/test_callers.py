@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -31,6 +33,7 @@ class Issuer:
     role: str
     audience: str
     mount: str
+    cacert: Path
 
     def token(self, owner: str, scope: str = ALL) -> str:
         """A token of a person of `owner`, as their login would give it."""
@@ -48,7 +51,9 @@ class Issuer:
             "auth"
         ]["client_token"]
         answer = httpx.get(
-            f"{self.vault.url}/v1/identity/oidc/token/{self.role}", headers={"X-Vault-Token": login}
+            f"{self.vault.url}/v1/identity/oidc/token/{self.role}",
+            headers={"X-Vault-Token": login},
+            verify=ssl.create_default_context(cafile=self.cacert),
         )
         token: str = answer.raise_for_status().json()["data"]["token"]
         return token
@@ -77,7 +82,14 @@ def issuer(cluster: Cluster) -> Iterator[Issuer]:
         role, f'path "identity/oidc/token/{role}" {{ capabilities = ["read"] }}'
     )
     configured = vault.read("identity/oidc/config")["data"]["issuer"]
-    yield Issuer(vault, f"{configured or vault.url}/v1/identity/oidc", role, audience, role)
+    yield Issuer(
+        vault,
+        f"{configured or vault.url}/v1/identity/oidc",
+        role,
+        audience,
+        role,
+        cluster.state.cacert,
+    )
     vault.sys.disable_auth_method(role)
 
 
@@ -91,6 +103,7 @@ def address(
     settings = {
         "NBS_AUTH_MODE": "jwt",
         "NBS_AUTH_ISSUER": issuer.url,
+        "NBS_AUTH_CACERT": str(cluster.state.cacert),
         "NBS_AUTH_AUDIENCE": issuer.audience,
         "NBS_AUTH_OWNER_CLAIM": "team",
     }
@@ -132,7 +145,7 @@ def test_tokens_that_are_not_valid(address: str, issuer: Issuer) -> None:
     kid = jwt.get_unverified_header(good)["kid"]
     forger = rsa.generate_private_key(65537, 2048)
     head, body, signature = good.split(".")
-    other = Issuer(issuer.vault, issuer.url, issuer.role, "somebody-else", issuer.mount)
+    other = replace(issuer, audience="somebody-else")
     bad = {
         "forged": jwt.encode(claims, forger, "RS256", headers={"kid": kid}),
         "unknown key": jwt.encode(claims, forger, "RS256", headers={"kid": "other"}),
@@ -156,6 +169,7 @@ def test_a_token_of_another_audience_is_refused(
     settings = {
         "NBS_AUTH_MODE": "jwt",
         "NBS_AUTH_ISSUER": issuer.url,
+        "NBS_AUTH_CACERT": str(cluster.state.cacert),
         "NBS_AUTH_AUDIENCE": "https://another.example/mcp",
     }
     with serving(cluster, tmp_path_factory.mktemp("audience"), settings) as one:
@@ -234,6 +248,7 @@ def test_an_issuer_that_does_not_answer_is_named(
     settings = {
         "NBS_AUTH_MODE": "jwt",
         "NBS_AUTH_ISSUER": "http://127.0.0.1:9/issuer",
+        "NBS_AUTH_CACERT": str(cluster.state.cacert),
         "NBS_AUTH_AUDIENCE": issuer.audience,
     }
     with serving(cluster, tmp_path_factory.mktemp("issuer"), settings) as one:

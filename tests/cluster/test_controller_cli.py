@@ -114,9 +114,12 @@ def test_other_exit_codes(served: Serving) -> None:
 
 
 def test_the_controller_is_found_in_consul(builds: Builds, cluster: Cluster) -> None:
-    consul = cluster.consul.address.removeprefix("http://")
-    done = nbs("status", "default.image-build.1-x", CONSUL_HTTP_ADDR=consul)
+    consul = {
+        "CONSUL_HTTP_ADDR": cluster.consul.address.removeprefix("http://"),
+        "CONSUL_HTTP_TOKEN": cluster.consul.management_token,
+    }
+    done = nbs("status", "default.image-build.1-x", **consul)
     assert done.returncode == 4, done.stderr
-    nobody = nbs("status", "x", CONSUL_HTTP_ADDR=consul, NBS_NAME_PREFIX="other-")
+    nobody = nbs("status", "x", **consul, NBS_NAME_PREFIX="other-")
     assert nobody.returncode == 3
     assert "other-nomad-build-service" in nobody.stderr

@@ -45,18 +45,18 @@ def ids(page: Mapping[str, Any]) -> list[str]:
     return [job["job_id"] for job in page["jobs"]]
 
 
-def recorded(served: Serving, job_id: str) -> None:
+def recorded(builds: Builds, job_id: str) -> None:
     """Wait until the list has a build from the history, not from Nomad."""
-    consul = served_consul(served)
+    consul = builds.cluster.consul
     eventually(
         f"{job_id} is recorded",
-        lambda: httpx.get(f"{consul}/v1/kv/{PREFIX}{job_id}").status_code == 200,
+        lambda: (
+            httpx.get(
+                f"{consul.address}/v1/kv/{PREFIX}{job_id}", headers=consul.headers
+            ).status_code
+            == 200
+        ),
     )
-
-
-def served_consul(served: Serving) -> str:
-    settings = httpx.get(f"{served.address}/ready").json()["settings"]
-    return str(settings["consul_addr"]["value"])
 
 
 def test_running_and_ended_builds_are_in_one_list(builds: Builds, served: Serving) -> None:
@@ -71,7 +71,7 @@ def test_running_and_ended_builds_are_in_one_list(builds: Builds, served: Servin
     slow = builds.submit(builds.request(builds.dockerfile("RUN echo begun; sleep 60"), owner=owner))
     builds.await_log(slow, "begun")
     builds.await_status(slow, "BUILDING")  # Nomad tells it seconds later
-    recorded(served, bad)
+    recorded(builds, bad)
 
     page = listed(served, owner=owner)
     assert ids(page) == [slow, bad, good]
@@ -120,7 +120,8 @@ def test_a_build_is_listed_all_the_while(
                 page = listed(one, owner=request["owner"], detail="summary")
                 assert (ids(page), page["total"]) == ([job_id], 1)
                 seen.append(page["jobs"][0]["status"])
-            return httpx.get(f"{served_consul(served)}/v1/kv/{PREFIX}{job_id}").status_code == 200
+            url = f"{cluster.consul.address}/v1/kv/{PREFIX}{job_id}"
+            return httpx.get(url, headers=cluster.consul.headers).status_code == 200
 
         eventually("it is recorded", look, interval=0)
         builds.nomad.delete(

@@ -75,7 +75,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         command = "nbs"
         args    = ["serve"]
         ports   = ["http", "metrics"]
-        volumes = [[ template "certificates" (list (var "nomad_cacert" .) (var "consul_cacert" .) (var "vault_cacert" .)) ]]
+        volumes = [[ template "certificates" (list (var "auth_cacert" .) (var "nomad_cacert" .) (var "consul_cacert" .) (var "vault_cacert" .)) ]]
 [[- else ]]
         command = "[[ var "node_prefix" . ]]/bin/nbs"
         args    = ["serve"]
@@ -113,6 +113,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_AUTH_ISSUER      = [[ var "auth_issuer" . | quote ]]
         NBS_AUTH_AUDIENCE    = [[ var "auth_audience" . | quote ]]
         NBS_AUTH_JWKS_URL    = [[ var "auth_jwks_url" . | quote ]]
+        NBS_AUTH_CACERT      = [[ var "auth_cacert" . | quote ]]
         NBS_AUTH_OWNER_CLAIM = [[ var "auth_owner_claim" . | quote ]]
         NBS_AUTH_SCOPE_CLAIM = [[ var "auth_scope_claim" . | quote ]]
         NBS_MAX_ACTIVE_BUILDS = "[[ var "max_active_builds" . | int ]]"

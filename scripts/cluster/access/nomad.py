@@ -35,7 +35,8 @@ def plan(client: Any, wanted: Wanted) -> Iterator[Change]:
     }
     write = partial(client.acl.create_policy, name, policy)
     have = _policy(client, name)
-    changes = list(of_text(f"Nomad ACL policy {name}", have and have["Rules"], rules, write))
+    now = have["Rules"] if have else None
+    changes = list(of_text(f"Nomad ACL policy {name}", now, rules, write))
     if not changes:
         what = f"job that Nomad ACL policy {name} is bound to"
         changes += of_fields(what, have and have.get("JobACL"), bound, write)

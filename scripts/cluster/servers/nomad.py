@@ -74,6 +74,7 @@ class Nomad(Server):
             consul_address=self._consul.address.removeprefix("http://"),
             consul_token=self._consul.nomad_token,
             vault_address=self._vault_address,
+            cacert=self.state.cacert,
         )
         return [str(self.state.bin / "nomad"), "agent", f"-config={config}"]
 

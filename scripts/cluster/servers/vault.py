@@ -1,4 +1,4 @@
-"""A Vault server with integrated storage, initialised and unsealed by us.
+"""A Vault server with TLS and integrated storage, initialised and unsealed by us.
 
 The unseal key and the root token lie in the state directory, mode 0600. That suits a demo on
 loopback; a real Vault is unsealed by its operators.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import hvac
 
+from ..certificates import Authority
 from ..errors import ClusterError
 from ..http import status_of
 from ..waiting import wait_for
@@ -26,7 +27,7 @@ class Vault(Server):
     @property
     def address(self) -> str:
         """Return the URL of the HTTP API."""
-        return f"http://127.0.0.1:{self.ports.get('vault')}"
+        return f"https://127.0.0.1:{self.ports.get('vault')}"
 
     @property
     def root_token(self) -> str:
@@ -35,8 +36,12 @@ class Vault(Server):
 
     def prepare(self) -> Sequence[str]:
         """Write the configuration; return the command line."""
+        authority = Authority(self.state.cacert, self.state.secrets / "ca-key.pem")
+        signed = authority.certificate("vault")
         config = self.render(
             "vault.hcl",
+            certificate=self.write_config("vault.pem", signed.certificate),
+            key=self.write_config("vault-key.pem", signed.key),
             data_dir=self.data_directory(),
             http_port=self.ports.get("vault"),
             cluster_port=self.ports.get("vault-cluster"),
@@ -45,12 +50,12 @@ class Vault(Server):
 
     def ready(self) -> bool:
         """The listener answers; 501 and 503 mean not initialised and sealed."""
-        status = status_of(f"{self.address}/v1/sys/health?standbyok=true")
+        status = self._health("?standbyok=true")
         return status in (200, 501, 503)
 
     def after_ready(self) -> None:
         """Initialise Vault the first time, and unseal it each time."""
-        client = hvac.Client(url=self.address)
+        client = hvac.Client(url=self.address, verify=str(self.state.cacert))
         file = self.state.secrets / "vault.json"
         if not client.sys.is_initialized():
             answer = client.sys.initialize(secret_shares=1, secret_threshold=1)
@@ -62,14 +67,17 @@ class Vault(Server):
             client.sys.submit_unseal_key(self._keys()["unseal_key"])
         wait_for(
             "vault unsealed and active",
-            lambda: status_of(f"{self.address}/v1/sys/health") == 200,
+            lambda: self._health() == 200,
             seconds=30,
             log=self.process.log,
         )
 
     def client(self) -> hvac.Client:
         """Return a client with the root token; the caller does not keep it."""
-        return hvac.Client(url=self.address, token=self.root_token)
+        return hvac.Client(url=self.address, token=self.root_token, verify=str(self.state.cacert))
+
+    def _health(self, query: str = "") -> int:
+        return status_of(f"{self.address}/v1/sys/health{query}", cacert=self.state.cacert)
 
     def _keys(self) -> dict[str, str]:
         file = self.state.secrets / "vault.json"
