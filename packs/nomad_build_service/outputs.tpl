@@ -12,8 +12,8 @@ Submit a build:    curl -H 'Content-Type: application/json' -d @build.json http:
                    (without that -meta, the next nomad-pack run stops the build)
 [[- if not (var "vault_addr" .) ]]
 
-vault_addr is empty: builds can use no Git, pull or registry credential. Set it, and create the
-roles [[ var "vault_role_prefix" . ]]-build, [[ var "vault_role_prefix" . ]]-publish and [[ var "vault_role_prefix" . ]]-controller (scripts/vault-setup).
+vault_addr is empty: builds can use no Git, pull or registry credential. Set it, and run
+scripts/access-setup, which makes the roles in Vault.
 [[- end ]]
 [[- if eq (var "driver" .) "raw_exec" ]]
 

@@ -49,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 done.append(change)
                 if not values.json:
                     print(_shown(change, with_detail=not values.apply))
+        except _UNREACHABLE as error:
+            name, default = _ADDRESSES[system]
+            address = os.environ.get(name, default)
+            print(f"access-setup: {system} at {address} ({name}): {error}", file=sys.stderr)
+            return 1
         except (ClusterError, *_REFUSALS) as error:
             print(f"access-setup: {system}: {_words(error)}", file=sys.stderr)
             return 1
@@ -78,7 +83,7 @@ def _in_nomad(environ: Environment, wanted: Wanted, undo: bool) -> Iterator[Chan
 
 def _in_vault(environ: Environment, wanted: Wanted, undo: bool) -> Iterator[Change]:
     client = hvac.Client(
-        url=environ.get("VAULT_ADDR", "https://127.0.0.1:8200"),
+        url=environ.get(*_ADDRESSES["vault"]),
         token=_vault_token(environ),
         namespace=environ.get("VAULT_NAMESPACE"),
         verify=environ.get("VAULT_CACERT") or True,
@@ -87,7 +92,7 @@ def _in_vault(environ: Environment, wanted: Wanted, undo: bool) -> Iterator[Chan
 
 
 def _in_consul(environ: Environment, wanted: Wanted, undo: bool) -> Iterator[Change]:
-    address = environ.get("CONSUL_HTTP_ADDR", "http://127.0.0.1:8500")
+    address = environ.get(*_ADDRESSES["consul"])
     acl = in_consul.ConsulAcl(
         address if "://" in address else f"http://{address}",
         environ.get("CONSUL_HTTP_TOKEN", ""),
@@ -101,13 +106,13 @@ _CHANGES: dict[str, Callable[[Environment, Wanted, bool], Iterator[Change]]] = {
     "vault": _in_vault,
     "consul": _in_consul,
 }
-_REFUSALS = (
-    nomad.api.exceptions.BaseNomadException,
-    hvac.exceptions.VaultError,
-    requests.exceptions.RequestException,
-    httpx.HTTPError,
-    OSError,
-)
+_ADDRESSES = {
+    "nomad": ("NOMAD_ADDR", "http://127.0.0.1:4646"),
+    "vault": ("VAULT_ADDR", "https://127.0.0.1:8200"),
+    "consul": ("CONSUL_HTTP_ADDR", "http://127.0.0.1:8500"),
+}
+_UNREACHABLE = (requests.exceptions.RequestException, httpx.HTTPError, OSError)
+_REFUSALS = (nomad.api.exceptions.BaseNomadException, hvac.exceptions.VaultError)
 
 
 def _words(error: Exception) -> str:
@@ -122,7 +127,7 @@ def _shown(change: Change, *, with_detail: bool) -> str:
 
 
 def _nomad_address(environ: Environment) -> str:
-    return environ.get("NOMAD_ADDR", "http://127.0.0.1:4646").rstrip("/")
+    return environ.get(*_ADDRESSES["nomad"]).rstrip("/")
 
 
 def _vault_token(environ: Environment) -> str:

@@ -47,8 +47,7 @@ class ConsulAcl:
 
     def _ask(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> Any:
         answer = self._http.request(method, path, json=document)
-        missing = answer.status_code == 404 or "ACL not found" in answer.text
-        if method == "GET" and missing:
+        if method == "GET" and answer.status_code == 404:
             return None
         if answer.status_code != 200:
             raise ClusterError(f"Consul: {method} acl/{path} answered {answer.text.strip()}")
