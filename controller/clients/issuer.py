@@ -20,7 +20,7 @@ from controller.errors import UnauthenticatedError, UnavailableError
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 _TIMEOUT = 5.0  # seconds
 _AGAIN = 10.0  # seconds between two fetches because of a key that is not known
-_FRESH = 3600.0  # seconds after which keys are fetched again anyway
+_FRESH = 600.0  # seconds after which keys are fetched again anyway: so long a withdrawn one counts
 _LEEWAY = 60  # seconds by which clocks may differ
 
 
