@@ -1,4 +1,4 @@
-# The controller: whether a credential exists, never its value.
+# The controller: whether a credential exists, never its value; and what it signs webhooks with.
 
 path "secret/metadata/nomad-build-service/git/*" {
   capabilities = ["read"]
@@ -9,6 +9,14 @@ path "secret/metadata/nomad-build-service/pull/*" {
 }
 
 path "secret/metadata/nomad-build-service/registry/*" {
+  capabilities = ["read"]
+}
+
+path "secret/metadata/nomad-build-service/webhook/*" {
+  capabilities = ["read"]
+}
+
+path "secret/data/nomad-build-service/webhook/*" {
   capabilities = ["read"]
 }
 
