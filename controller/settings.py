@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from controller import owner_policy
 from controller.callers import SCOPES
 from controller.contract import amounts
 from controller.contract.job_id import DispatchedJob
+from controller.owner_policy import OwnerPolicy
 
 CONFIG_PREFIX = "nomad-build-service/config/"
 _SECRET = "secret"  # noqa: S105  the key of a marker, not a secret
@@ -96,6 +98,12 @@ def _policy_grants(text: str) -> tuple[PolicyGrant, ...]:
     return tuple(grants)
 
 
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip().rstrip("/") for word in text.split(",") if word.strip())
 
@@ -141,6 +149,24 @@ class Settings:
         "What Nomad's ACL policies and roles allow here, as JSON: "
         '`{"team-*": {"scopes": "build:read build:write", "owner": "*"}}`. Management tokens may '
         "do everything.",
+    )
+    allow_anonymous: bool = _setting(
+        False,
+        "Serve callers without a credential (auth_mode none) on an address that others reach too.",
+    )
+    owner_policies: tuple[OwnerPolicy, ...] = _setting(
+        (),
+        "What owners may use, as JSON: from an owner's name or pattern to repositories, "
+        "registries, vault_paths, max_running and max_queued.",
+    )
+    git_hosts: tuple[str, ...] = _setting(
+        (), "Git servers that builds may fetch from, as patterns separated by commas; empty: all."
+    )
+    git_protocols: tuple[str, ...] = _setting(
+        ("https", "ssh"), "Git transports that builds may use, as the pack's git_protocols."
+    )
+    audit: str = _setting(
+        "changes", "`changes`: audit lines for mutations and refusals. `all`: for reads too."
     )
     log_level: str = _setting("info", "debug, info, warning or error.")
     namespace: str = _setting(
@@ -269,6 +295,8 @@ class Settings:
                 value = {
                     one.policy: {"scopes": sorted(one.scopes), "owner": one.owner} for one in value
                 }
+            elif item.name == "owner_policies":
+                value = [one.owner for one in value]
             result[item.name] = {"value": value, "source": self.sources[item.name]}
         return result
 
@@ -310,6 +338,8 @@ def _check_authentication(settings: Settings) -> None:
             raise SettingError("setting auth_audience: auth_mode jwt needs it")
         if not (settings.auth_issuer or settings.auth_jwks_url):
             raise SettingError("setting auth_issuer: auth_mode jwt needs it, or auth_jwks_url")
+    if settings.audit not in ("changes", "all"):
+        raise SettingError(f"setting audit: {settings.audit!r} is neither changes nor all")
     if unknown := set(settings.auth_default_scopes) - set(SCOPES):
         raise SettingError(
             f"setting auth_default_scopes: {sorted(unknown)} are no scopes; known: {list(SCOPES)}"
@@ -325,8 +355,12 @@ def _parser(name: str, default: Any) -> Callable[[str], Any]:
         return _classes
     if name == "auth_nomad_policies":
         return _policy_grants
+    if name == "owner_policies":
+        return owner_policy.parse
     if name == "history_retention":
         return amounts.age
+    if isinstance(default, bool):
+        return _flag
     if isinstance(default, int | float):
         return type(default)
     if isinstance(default, tuple):

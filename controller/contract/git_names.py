@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 from controller.contract.field_error import FieldError, text_of
 
@@ -21,6 +22,8 @@ _URL = re.compile(
 _SCP = re.compile(rf"(?P<user>[A-Za-z0-9_][A-Za-z0-9._-]*)@{_HOST}:(?P<path>[A-Za-z0-9._~/+%-]+)\Z")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z")
 _FIX = "write https://HOST/PATH, ssh://git@HOST/PATH or git@HOST:PATH"
+_PORTS = {"https": 443, "http": 80, "ssh": 22}
+_READ_TWO_WAYS = re.compile(r"[%?#\\\x00-\x1f\x7f]")
 _REF_FORBIDDEN = re.compile(r"[ ~^:?*\[\\]")
 
 
@@ -78,3 +81,51 @@ def same_repository(given: str) -> str:
     else:
         host, _, path = given.rpartition("@")[2].partition(":")
     return f"{host.lower()}/{path.strip('/').removesuffix('.git').rstrip('/')}"
+
+
+def protocol(given: str) -> str:
+    """The transport of a valid URL: https, http or ssh."""
+    return given.partition("://")[0] if "://" in given else "ssh"
+
+
+def host(given: str) -> str:
+    """The host of a valid URL in small letters, with its port where that is not the usual one."""
+    authority, _ = _parts(given)
+    name, _, port = authority.rpartition(":")
+    if not name or not port.isdecimal() or "://" not in given:
+        return authority.lower()
+    usual = int(port) == _PORTS[protocol(given)]
+    return name.lower() if usual else f"{name.lower()}:{int(port)}"
+
+
+def location(given: str) -> str | None:
+    """Host and path of a valid URL, however it is written: `github.com/acme/app`.
+
+    None for a path that could be read as another one: with empty parts, `.` or `..`, a query, or
+    escapes that stand for anything of that. Clients and servers resolve these, each in its way.
+    """
+    _, path = _parts(given)
+    if "%2f" in path.lower():
+        return None
+    try:
+        path = unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        return None
+    path = path.removesuffix("/").removesuffix(".git")
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or _READ_TWO_WAYS.search(path):
+        return None
+    return f"{host(given)}/{path}"
+
+
+def _parts(given: str) -> tuple[str, str]:
+    """Authority without the user, and path."""
+    if "://" in given:
+        authority, _, path = given.partition("://")[2].partition("/")
+        return authority.rpartition("@")[2], path
+    rest = given.partition("@")[2]
+    if rest.startswith("["):  # an IPv6 address has colons of its own
+        name, _, path = rest.partition("]:")
+        return f"{name}]", path.removeprefix("/")
+    name, _, path = rest.partition(":")
+    return name, path.removeprefix("/")

@@ -11,6 +11,7 @@ times in seconds, sizes in MB, and one field more: `image`, the repository to pu
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from functools import cache
@@ -46,11 +47,17 @@ _LISTS = (("image_tags",), ("test_commands",), ("platforms",), ("test", "command
 
 
 class RequestError(ValueError):
-    """A request that cannot be built, with everything that is wrong with it."""
+    """A request that cannot be built, with everything that is wrong with it.
 
-    def __init__(self, problems: list[Problem]) -> None:
+    `valid` are the fields that are well, so that others can look at those at the same time.
+    """
+
+    def __init__(
+        self, problems: list[Problem], valid: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
+        self.valid = dict(valid or {})
 
 
 class PayloadTooLargeError(ValueError):
@@ -123,8 +130,18 @@ def normalise(given: Any) -> dict[str, Any]:
     ):
         problems += image_problems(document)
     if problems:
-        raise RequestError(problems)
+        raise RequestError(problems, _valid(document, {problem.field for problem in problems}))
     return complete(document)
+
+
+def _valid(document: Any, wrong: set[str]) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        return {}
+    wrong = {re.split(r"[.\[]", field)[0] for field in wrong}
+    found = {name: value for name, value in document.items() if name not in wrong}
+    if "registry_url" in found and "image_name" not in wrong:
+        found["image"] = image_names.join(found["registry_url"], found.get("image_name"))
+    return found
 
 
 def complete(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class TaskEnvironment:
     intermediate_credentials_path: str
     insecure_registries: tuple[str, ...]
     git_protocols: tuple[str, ...]
+    git_hosts: tuple[str, ...]
     git_known_hosts: str
     network_allow: tuple[str, ...]
     build_timeout: int
@@ -86,6 +87,7 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         intermediate_credentials_path=environ.get("NBS_INTERMEDIATE_CREDENTIALS_PATH", ""),
         insecure_registries=_words(environ.get("NBS_INSECURE_REGISTRIES", "")),
         git_protocols=_words(environ.get("NBS_GIT_PROTOCOLS", "https,ssh")),
+        git_hosts=_words(environ.get("NBS_GIT_HOSTS", "")),
         git_known_hosts=environ.get("NBS_GIT_KNOWN_HOSTS", ""),
         network_allow=_words(environ.get("NBS_BUILD_NETWORK_ALLOW", "")),
         build_timeout=int(environ.get("NBS_BUILD_TIMEOUT", "1800")),
