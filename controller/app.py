@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from controller.mcp import endpoint, server
-from controller.routes import authenticate, builds, health, problems, reference, streams
+from controller.routes import authenticate, builds, health, problems, reference, streams, tickets
 from controller.routes.authenticate import Authenticate
 from controller.routes.guard import Guard
 from controller.service import Service
@@ -28,16 +28,15 @@ def api(service: Service, offered: Server[Any] | None = None) -> Starlette:
         routes=[
             *builds.routes,
             *streams.routes,
+            *tickets.routes,
             *health.routes,
             *reference.routes,
             Route(endpoint.PATH, mcp),
             *authenticate.routes,
         ],
         middleware=[
-            Middleware(Guard, settings=service.settings),
-            Middleware(
-                Authenticate, authentication=service.authentication, settings=service.settings
-            ),
+            Middleware(Guard, settings=service.settings, audit=service.audit),
+            Middleware(Authenticate, service=service),
         ],
         exception_handlers=problems.handlers,
     )

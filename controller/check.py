@@ -19,6 +19,7 @@ from controller.contract.json_schema import Problem
 from controller.credential_paths import CredentialPaths
 from controller.errors import InvalidFieldsError, ParentMissingError, ServiceError
 from controller.one_off import OneOff, OneOffState
+from controller.owner_rules import OwnerRules
 from controller.settings import Settings
 
 JOB, TASKS = "image-check", ("source", "push")
@@ -57,12 +58,18 @@ class Check:
     """Raises UnavailableError and RefusedError where nothing can be checked at all."""
 
     def __init__(
-        self, settings: Settings, nomad: NomadClient, one_off: OneOff, credentials: CredentialPaths
+        self,
+        settings: Settings,
+        nomad: NomadClient,
+        one_off: OneOff,
+        credentials: CredentialPaths,
+        rules: OwnerRules,
     ) -> None:
         self._parents = settings.parent_jobs
         self._nomad = nomad
         self._one_off = one_off
         self._credentials = credentials
+        self._rules = rules
 
     async def run(self, given: Any, tell: Tell) -> dict[str, Any]:
         """The answer of checkJob."""
@@ -70,13 +77,19 @@ class Check:
             document = request.normalise(given)
             request.encode(document)
         except request.RequestError as error:
-            return _answer([_of_problem("request", one) for one in error.problems])
+            problems = [*error.problems, *self._rules.problems(error.valid)]
+            return _answer([_of_problem("request", one) for one in problems])
         except request.PayloadTooLargeError as error:
             return _answer([Found("request", "failed", str(error), "shorten commands and labels")])
-        found = [Found("request", "passed", "every field is valid")]
+        forbidden = self._rules.problems(document)
+        found = [_of_problem("request", one) for one in forbidden]
+        found = found or [Found("request", "passed", "every field is valid")]
         await tell(1, len(CHECKS), "the request is valid; looking at the cluster")
-        placed, paths = await asyncio.gather(self._place(document), self._paths(document))
+        closed = {one.field for one in forbidden}
+        placed, paths = await asyncio.gather(self._place(document), self._paths(document, closed))
         found += [*placed, *paths]
+        if forbidden:  # the job below would use what the owner may not use
+            return _answer(found)
         await tell(5, len(CHECKS), "looking at repository and registry")
         state, problem = await self._look(document)
         refused = {one.name for one in paths if one.status == "failed"}
@@ -127,11 +140,13 @@ class Check:
         children = await self._nomad.children(f"{parent}/")
         return sum(job["Status"] == "pending" for job in children)
 
-    async def _paths(self, document: dict[str, Any]) -> list[Found]:
+    async def _paths(self, document: dict[str, Any], closed: set[str]) -> list[Found]:
         found = []
         for name, field in _FIELDS.items():
             if not document[field]:
                 found.append(Found(name, "skipped", f"{field} is not given", field=field))
+            elif field in closed:
+                found.append(Found(name, "skipped", f"{field} is not open to you", field=field))
             elif not self._credentials.checked:
                 found.append(Found(name, "skipped", "the controller knows no Vault", field=field))
             elif problems := await self._credentials.problems({field: document[field]}):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from controller import summary
+from controller.audit import Audit
 from controller.build import Build
 from controller.builds import Builds
 from controller.clients.nomad import NomadClient
@@ -92,6 +93,7 @@ class Cleanup:
         history: History,
         images: ImageRemoval,
         metrics: Metrics,
+        audit: Audit,
     ) -> None:
         self._ours = settings.job_ids_begin
         self._nomad = nomad
@@ -101,9 +103,13 @@ class Cleanup:
         self._history = history
         self._images = images
         self._metrics = metrics
+        self._audit = audit
 
-    async def one(self, job_id: str, *, dry_run: bool) -> Cleaned:
-        """Clean up one build. Raises UnknownBuildError, MalformedRequestError."""
+    async def one(self, job_id: str, *, dry_run: bool, by: str | None) -> Cleaned:
+        """Clean up one build. `by` is who asks; None: the retention.
+
+        Raises UnknownBuildError, MalformedRequestError.
+        """
         cleaned, child = Cleaned(), self._builds.parse(job_id)
         if not child.job_id.startswith(self._ours):
             raise UnknownBuildError(f"there is no build {child.job_id}", "check the job_id")
@@ -121,10 +127,10 @@ class Cleanup:
             day = summary.day_of(build.submitted_at or "")
             recorded = await self._history.get(build.job_id) is not None
             ended = _Ended(child, day, recorded=recorded, in_nomad=True)
-        await self._remove(cleaned, [ended], dry_run=dry_run, cause="request")
+        await self._remove(cleaned, [ended], dry_run=dry_run, by=by)
         return cleaned
 
-    async def many(self, which: Which, *, dry_run: bool, cause: str = "request") -> Cleaned:
+    async def many(self, which: Which, *, dry_run: bool, by: str | None) -> Cleaned:
         """Clean up all that `which` names; builds that run are kept."""
         cleaned = Cleaned()
         listed = await self._current.listed()
@@ -136,7 +142,7 @@ class Cleanup:
         found += await self._of_nomad(which, unrecorded, cleaned)
         found.sort(key=lambda ended: ended.day)
         cleaned.remaining = max(0, len(found) - which.limit)
-        await self._remove(cleaned, found[: which.limit], dry_run=dry_run, cause=cause)
+        await self._remove(cleaned, found[: which.limit], dry_run=dry_run, by=by)
         return cleaned
 
     async def _of_index(
@@ -186,7 +192,7 @@ class Cleanup:
         return found
 
     async def _remove(
-        self, cleaned: Cleaned, found: list[_Ended], *, dry_run: bool, cause: str
+        self, cleaned: Cleaned, found: list[_Ended], *, dry_run: bool, by: str | None
     ) -> None:
         async def remove(ended: _Ended) -> None:
             try:
@@ -199,6 +205,9 @@ class Cleanup:
         failed = {job_id for job_id, _ in cleaned.errors}
         cleaned.cleaned = [ended.job_id for ended in found if ended.job_id not in failed]
         if not dry_run:
+            cause = "retention" if by is None else "request"
+            for job_id, why in [*((one, "") for one in cleaned.cleaned), *cleaned.errors]:
+                self._audit.done("removeBuild", by, why, job_id=job_id, cause=cause)
             for kind in ("history", "logs", "images"):
                 count = len(getattr(cleaned, kind))
                 self._metrics.cleanup_removed.labels(kind, cause).inc(count)

@@ -13,6 +13,7 @@ from controller.clients.nomad import NomadClient
 from controller.contract.job_id import DispatchedJob, from_nomad
 from controller.contract.log_line import utc
 from controller.errors import NotFoundError, UnknownBuildError
+from controller.placement import placed
 from controller.recent import Recent
 from controller.settings import Settings
 
@@ -21,11 +22,12 @@ _REQUESTS = 4096  # kept in memory; a request never changes
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """A build in Nomad's list. `dead`: nothing of it runs or will run."""
+    """A build in Nomad's list. `dead`: nothing of it runs or will run; `placed`: on a node."""
 
     child: DispatchedJob
     created_at: str
     dead: bool
+    placed: bool
 
     @property
     def job_id(self) -> str:
@@ -51,7 +53,14 @@ class CurrentBuilds:
             child = from_nomad(self._namespace, job["ID"])
             if child.parent in self._parents and child.job_id not in without:
                 created = datetime.fromtimestamp((job.get("SubmitTime") or 0) / 1e9, UTC)
-                found.append(Current(child, utc(created), job["Status"] == "dead"))
+                found.append(
+                    Current(
+                        child,
+                        utc(created),
+                        dead=job["Status"] == "dead",
+                        placed=placed(job.get("JobSummary")),
+                    )
+                )
         return found
 
     async def request(self, one: Current) -> dict[str, Any]:

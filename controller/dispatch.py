@@ -15,7 +15,6 @@ from controller import build_class
 from controller.build import Status
 from controller.builds import Builds
 from controller.clients.nomad import NomadClient
-from controller.concurrently import concurrently
 from controller.contract import request
 from controller.contract.job_id import from_nomad
 from controller.credential_paths import CredentialPaths
@@ -25,14 +24,14 @@ from controller.errors import (
     NotFoundError,
     RequestTooLargeError,
     ServiceError,
-    TooManyBuildsError,
     UnknownBuildError,
 )
 from controller.metrics import Metrics
+from controller.owner_rules import OwnerRules
+from controller.room import Room
 from controller.settings import Settings
 
 log = logging.getLogger(__name__)
-_LOOK_BACK, _AT_ONCE = 200, 16  # builds among which a repeat is looked for
 _CREDENTIALS = ("git_credentials_path", "registry_credentials_path")
 
 
@@ -44,48 +43,47 @@ class Dispatch:
         settings: Settings,
         nomad: NomadClient,
         credentials: CredentialPaths,
+        rules: OwnerRules,
+        room: Room,
         builds: Builds,
         metrics: Metrics,
     ) -> None:
         self._parents = settings.parent_jobs
         self._namespace = settings.namespace
-        self._most = settings.max_active_builds
-        self._begin = f"{settings.name_prefix}image-build"
         self._nomad = nomad
         self._credentials = credentials
+        self._rules = rules
+        self._room = room
         self._builds = builds
         self._metrics = metrics
 
     async def submit(self, given: Any) -> tuple[str, bool]:
         """Dispatch a build; its job_id, and whether it is a new one.
 
-        Raises InvalidFieldsError, RequestTooLargeError, IdempotencyConflictError and what the
-        dependencies raise.
+        Raises InvalidFieldsError, RequestTooLargeError, TooManyBuildsError,
+        IdempotencyConflictError and what the dependencies raise.
         """
         try:
             document = request.normalise(given)
             payload = request.encode(document)
         except request.RequestError as error:
-            raise InvalidFieldsError(error.problems) from error
+            forbidden = self._rules.problems(error.valid)
+            raise InvalidFieldsError([*error.problems, *forbidden]) from error
         except request.PayloadTooLargeError as error:
             raise RequestTooLargeError(
                 str(error),
                 "shorten test commands, build_args and labels: keep scripts in the repository",
             ) from error
-        parent = build_class.choose(self._parents, document)
-        if problems := await self._credentials.problems(
-            {name: document[name] for name in _CREDENTIALS if document[name]}
-        ):
-            raise InvalidFieldsError(problems)
+        parent = await self._parent(document)
         token = _token(document)
-        await self._check_room(token)
-        try:
-            child, new = await self._nomad.dispatch(
-                parent, payload, token=token, priority=document["priority"]
-            )
-        except ServiceError as error:
-            self._metrics.dispatch_errors.labels(error.name).inc()
-            raise
+        async with self._room.for_build(document["owner"], token):
+            try:
+                child, new = await self._nomad.dispatch(
+                    parent, payload, token=token, priority=document["priority"]
+                )
+            except ServiceError as error:
+                self._metrics.dispatch_errors.labels(error.name).inc()
+                raise
         if not new:
             await self._check_same(child, payload)
         job_id = from_nomad(self._namespace, child).job_id
@@ -111,37 +109,21 @@ class Dispatch:
         log.info("Build job stopped: %s", build.job_id)
         return True, "Job killed by user; what it holds is cleaned up now"
 
-    async def _check_room(self, token: str | None) -> None:
-        """Raise TooManyBuildsError where the operator's limit is reached.
-
-        A repeat of a request that has its build already is let through: it adds none.
-        """
-        if not self._most:
-            return
-        builds = [
-            job
-            for job in await self._nomad.children(self._begin)
-            if job.get("ParentID") in self._parents
-        ]
-        active = sum(job["Status"] != "dead" for job in builds)
-        if active < self._most or (token and await self._is_repeat(builds, token)):
-            return
-        raise TooManyBuildsError(
-            f"{active} builds are queued or running; at most {self._most} may be",
-            "wait for one to end (getHistory shows them), then submit again",
+    async def _parent(self, document: dict[str, Any]) -> str:
+        """The job to dispatch. Raises InvalidFieldsError with everything that speaks against it."""
+        problems, parent = self._rules.problems(document), ""
+        try:
+            parent = build_class.choose(self._parents, document)
+        except InvalidFieldsError as error:
+            problems += error.problems
+        # Who may not use a path shall not learn whether there is a secret.
+        closed = {problem.field for problem in problems}
+        problems += await self._credentials.problems(
+            {name: document[name] for name in _CREDENTIALS if document[name] and name not in closed}
         )
-
-    async def _is_repeat(self, builds: list[dict[str, Any]], token: str) -> bool:
-        newest = sorted(builds, key=lambda job: int(job["SubmitTime"]), reverse=True)[:_LOOK_BACK]
-
-        async def same(job: dict[str, Any]) -> bool:
-            try:
-                whole = await self._nomad.job(job["ID"])
-            except NotFoundError:
-                return False
-            return bool(whole.get("DispatchIdempotencyToken") == token)
-
-        return any(await concurrently(_AT_ONCE, same, newest))
+        if problems:
+            raise InvalidFieldsError(problems)
+        return parent
 
     async def _check_same(self, child: str, payload: bytes) -> None:
         """Nomad answered with an earlier child: it must be of the same request."""

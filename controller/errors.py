@@ -111,6 +111,17 @@ class UnauthenticatedError(ServiceError):
     name = "unauthenticated"
 
 
+class InvalidTicketError(UnauthenticatedError):
+    """The ticket of a log stream is unknown, used, expired, or of another build."""
+
+    name = "invalid_ticket"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, "get a new one with POST /mcp/streamTicket: each opens one stream, once"
+        )
+
+
 class ForbiddenError(ServiceError):
     """The caller's credential lacks the scope that the operation needs."""
 

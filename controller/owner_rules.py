@@ -31,10 +31,8 @@ class OwnerRules:
 
     def __init__(self, settings: Settings) -> None:
         self._policies = settings.owner_policies
-        anybody = settings.auth_mode == "none"  # then an owner is only a claim
-        self._default_paths = (
-            ("**",) if anybody else own_vault_paths(settings.vault_kv_mount)
-        )
+        anybody = not settings.auth_modes  # then an owner is only a claim
+        self._default_paths = ("**",) if anybody else own_vault_paths(settings.vault_kv_mount)
         self._git_hosts = settings.git_hosts
         self._git_protocols = settings.git_protocols
 

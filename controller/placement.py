@@ -13,6 +13,12 @@ def waits(evaluations: Sequence[Json]) -> bool:
     return any(one["Status"] in ("blocked", "pending") for one in evaluations)
 
 
+def placed(summary: Json | None) -> bool:
+    """Whether a job, by its summary, has an allocation on a node."""
+    groups = ((summary or {}).get("Summary") or {}).values()
+    return any(group["Running"] or group["Starting"] or group["Unknown"] for group in groups)
+
+
 def words(evaluations: Sequence[Json]) -> str:
     """What the build waits for: its turn, a node, or resources."""
     newest = sorted(evaluations, key=lambda one: int(one["CreateIndex"]), reverse=True)

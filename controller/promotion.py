@@ -26,6 +26,7 @@ from controller.errors import (
     UnknownBuildError,
 )
 from controller.one_off import OneOff, OneOffState
+from controller.owner_rules import OwnerRules
 from controller.settings import Settings
 
 JOB, TASK = "image-promote", "promote"
@@ -53,13 +54,19 @@ class Promotions:
     """Starts promotions and says where they are."""
 
     def __init__(
-        self, settings: Settings, one_off: OneOff, builds: Builds, credentials: CredentialPaths
+        self,
+        settings: Settings,
+        one_off: OneOff,
+        builds: Builds,
+        credentials: CredentialPaths,
+        rules: OwnerRules,
     ) -> None:
         self._namespace = settings.namespace
         self._parent = f"{settings.name_prefix}{JOB}"
         self._one_off = one_off
         self._builds = builds
         self._credentials = credentials
+        self._rules = rules
 
     async def begin(self, wish: Wish) -> str:
         """Start a promotion; its id. A repeat with the same idempotency_key gives the same one.
@@ -67,12 +74,21 @@ class Promotions:
         Raises InvalidFieldsError, UnknownBuildError, NotPublishedError, IdempotencyConflictError.
         """
         document = await self._document(wish)
-        given = {name: document[name] for name in _CREDENTIALS if name in document}
-        if problems := await self._credentials.problems(given):
+        problems = self._rules.problems(document)
+        # Who may not use a path shall not learn whether there is a secret.
+        closed = {problem.field for problem in problems}
+        given = {
+            name: document[name] for name in _CREDENTIALS if name in document and name not in closed
+        }
+        if problems := [*problems, *await self._credentials.problems(given)]:
             raise InvalidFieldsError(problems)
         token = _token(document.get("owner", ""), wish.idempotency_key)
         child, _ = await self._one_off.start(JOB, document, token=token)
         return from_nomad(self._namespace, child).job_id
+
+    def forbidden(self, wish: Wish) -> list[Problem]:
+        """What the owner may not use of the fields that were given."""
+        return self._rules.problems({name: getattr(wish, name) for name in _SENT})
 
     async def state(self, promotion_id: str, caller: Caller, *, within: float) -> dict[str, Any]:
         """The answer of promoteImage, once it is over or after `within` seconds.

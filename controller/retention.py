@@ -1,4 +1,4 @@
-"""The background pass over the history: age, summaries of old records, marks of removed builds.
+"""The background pass: age of the history, summaries of old records, old marks and tickets.
 
 Every controller does it, at moments of its own; what one has done, the next finds done.
 """
@@ -16,6 +16,7 @@ from controller.current_builds import CurrentBuilds
 from controller.errors import ServiceError
 from controller.history import History
 from controller.settings import Settings
+from controller.tickets import Tickets
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 500  # builds between two looks at the list
@@ -29,13 +30,19 @@ class Retention:
     """Keeps the history to its age."""
 
     def __init__(
-        self, settings: Settings, history: History, current: CurrentBuilds, cleanup: Cleanup
+        self,
+        settings: Settings,
+        history: History,
+        current: CurrentBuilds,
+        cleanup: Cleanup,
+        tickets: Tickets,
     ) -> None:
         self._kept = settings.history_retention
         self._interval = settings.retention_interval
         self._history = history
         self._current = current
         self._cleanup = cleanup
+        self._tickets = tickets
 
     async def run(self) -> None:
         """Do it now and then until cancelled."""
@@ -54,9 +61,10 @@ class Retention:
             log.info("%d records of earlier versions have summaries now", indexed)
         known = {one.job_id for one in await self._current.listed()}
         await self._history.forget_removed(known, utc(datetime.now(UTC) - _MARKED))
+        await self._tickets.remove_expired()
         while self._kept:
             which = Which(older_than=self._kept, limit=_AT_ONCE)
-            done = await self._cleanup.many(which, dry_run=False, cause="retention")
+            done = await self._cleanup.many(which, dry_run=False, by=None)
             if done.cleaned:
                 log.info("%d builds are older than the history keeps", len(done.cleaned))
             for job_id, why in done.errors:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 import uvicorn
 from starlette.types import ASGIApp
 
-from controller import __version__, app
+from controller import __version__, app, exposure, log_format
 from controller.clients.consul import ConsulClient
 from controller.errors import ServiceError
 from controller.service import running
@@ -33,16 +33,11 @@ def main(environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     try:
         settings = asyncio.run(settings_of(environ))
+        exposure.check(settings)
     except SettingError as error:
         print(f"nbs serve: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for chatty in ("httpx", "mcp"):  # a line or more for every request
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    log_format.configure(settings.log_level)
     for name, shown in settings.shown().items():
         log.info("setting %s = %r (%s)", name, shown["value"], shown["source"])
     try:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from controller.audit import Audit
 from controller.authentication import Authentication
 from controller.builds import Builds
 from controller.check import Check
@@ -29,10 +30,13 @@ from controller.log_stream import LogStreams
 from controller.logs import Logs
 from controller.metrics import Metrics
 from controller.one_off import OneOff
+from controller.owner_rules import OwnerRules
 from controller.promotion import Promotions
 from controller.record import Recorder
 from controller.retention import Retention
+from controller.room import Room
 from controller.settings import Settings
+from controller.tickets import Tickets
 from controller.waiting import Waiting
 from controller.watch import Watch
 
@@ -42,6 +46,7 @@ class Service:
     """One of each, sharing connections."""
 
     settings: Settings
+    audit: Audit
     authentication: Authentication
     metrics: Metrics
     builds: Builds
@@ -55,6 +60,7 @@ class Service:
     cleanup: Cleanup
     promotions: Promotions
     check: Check
+    tickets: Tickets
 
 
 @contextlib.asynccontextmanager
@@ -66,6 +72,7 @@ async def running(
     `failed` is called when a background task ends by an error: then the service should end too,
     rather than live on without its watch.
     """
+    audit, rules = Audit(settings.audit), OwnerRules(settings)
     metrics = Metrics(owners=settings.metrics_owners)
     nomad, consul = NomadClient(settings), ConsulClient(settings)
     vault = VaultClient(settings) if settings.vault_addr else None
@@ -75,30 +82,34 @@ async def running(
     watch = Watch(settings, nomad, metrics)
     logs = Logs(settings, builds, files, history)
     follows = Follows(settings, builds, files, watch, metrics)
-    recorder = Recorder(builds, logs, history, metrics)
+    recorder = Recorder(builds, logs, history, metrics, audit)
     log_streams = LogStreams(settings, follows, files, history)
     health = Health(nomad, consul, vault, metrics)
     current = CurrentBuilds(settings, nomad, builds)
     one_off = OneOff(settings, nomad, files)
     images = ImageRemoval(settings, one_off)
-    cleanup = Cleanup(settings, nomad, files, builds, current, history, images, metrics)
-    retention = Retention(settings, history, current, cleanup)
+    cleanup = Cleanup(settings, nomad, files, builds, current, history, images, metrics, audit)
+    tickets = Tickets(consul, builds)
+    retention = Retention(settings, history, current, cleanup, tickets)
+    room = Room(settings, nomad, current, rules)
     gauges = Gauges(settings, nomad, builds, history, metrics)
     service = Service(
         settings=settings,
+        audit=audit,
         authentication=Authentication(settings, nomad),
         metrics=metrics,
         builds=builds,
         logs=logs,
         follows=follows,
-        dispatch=Dispatch(settings, nomad, credentials, builds, metrics),
+        dispatch=Dispatch(settings, nomad, credentials, rules, room, builds, metrics),
         health=health,
         log_streams=log_streams,
         waiting=Waiting(builds, logs, log_streams),
         history_list=HistoryList(history, current),
         cleanup=cleanup,
-        check=Check(settings, nomad, one_off, credentials),
-        promotions=Promotions(settings, one_off, builds, credentials),
+        check=Check(settings, nomad, one_off, credentials, rules),
+        promotions=Promotions(settings, one_off, builds, credentials, rules),
+        tickets=tickets,
     )
     tasks = [
         asyncio.create_task(watch.run(recorder.ended, history.recorded)),

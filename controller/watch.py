@@ -20,6 +20,7 @@ from controller.contract.job_id import DispatchedJob, from_nomad
 from controller.errors import ServiceError
 from controller.fold import is_over
 from controller.metrics import Metrics
+from controller.placement import placed
 from controller.settings import Settings
 from controller.wakeup import Signal
 
@@ -83,7 +84,7 @@ class Watch:
     def _take(self, jobs: list[dict[str, Any]]) -> None:
         ours = [(child, job) for job in jobs if (child := self._ours(job["ID"]))]
         alive = [job["JobSummary"] for _, job in ours if job["Status"] != "dead"]
-        waiting = sum(not _placed(summary) for summary in alive)
+        waiting = sum(not placed(summary) for summary in alive)
         self._metrics.builds(running=len(alive) - waiting, pending=waiting)
         # What Nomad has forgotten needs no remembering here.
         self._recorded &= {child.job_id for child, _ in ours}
@@ -141,9 +142,3 @@ class Watch:
                 )
             except Exception:  # one build that cannot be understood must not stop the others
                 log.exception("the end of build %s cannot be recorded", child.job_id)
-
-
-def _placed(summary: dict[str, Any] | None) -> bool:
-    """Whether a job has an allocation on a node."""
-    groups = ((summary or {}).get("Summary") or {}).values()
-    return any(group["Running"] or group["Starting"] or group["Unknown"] for group in groups)

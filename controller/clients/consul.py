@@ -115,6 +115,17 @@ class ConsulClient:
         response = await self._request("PUT", "/txn", json=[{"KV": step} for step in steps])
         return response.status_code == 200
 
+    async def take(self, key: str) -> bytes | None:
+        """The value of a key, which only this call gets: it removes the key. Else None."""
+        response = await self._request("GET", f"/kv/{quote(key)}")
+        if response.status_code == 404:
+            return None
+        found = response.json()[0]
+        # Not delete-cas: that succeeds as well where another call has removed the key meanwhile.
+        unchanged = {"Verb": "check-index", "Key": key, "Index": found["ModifyIndex"]}
+        first = await self.transaction(unchanged, delete(key))
+        return base64.b64decode(found["Value"] or b"") if first else None
+
     async def delete(self, key: str) -> None:
         """Remove a key, whether or not it is there."""
         await self._request("DELETE", f"/kv/{quote(key)}")

@@ -52,9 +52,7 @@ class RequestError(ValueError):
     `valid` are the fields that are well, so that others can look at those at the same time.
     """
 
-    def __init__(
-        self, problems: list[Problem], valid: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, problems: list[Problem], valid: Mapping[str, Any] | None = None) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
         self.valid = dict(valid or {})

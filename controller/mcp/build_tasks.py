@@ -45,8 +45,10 @@ class BuildTasks:
 
     async def get(self, context: Context, task_id: str) -> dict[str, Any]:
         """The build as a task. Raises UnknownBuildError."""
-        await admit(self._service, caller(context), READ, task_id)
-        build = await self._service.builds.get(task_id)
+        who = caller(context)
+        with self._service.audit.deciding("tasks/get", who, changes=False, job_id=task_id):
+            await admit(self._service, who, READ, task_id)
+            build = await self._service.builds.get(task_id)
         task = self._of(build)
         if task["status"] == "completed":
             task["result"] = await self._result(context, build)
@@ -58,8 +60,10 @@ class BuildTasks:
 
     async def update(self, context: Context, task_id: str, responses: dict[str, Any]) -> None:
         """A build asks nothing, so there is nothing to take."""
-        await admit(self._service, caller(context), WRITE, task_id)
-        await self._service.builds.get(task_id)
+        who = caller(context)
+        with self._service.audit.deciding("tasks/update", who, changes=False, job_id=task_id):
+            await admit(self._service, who, WRITE, task_id)
+            await self._service.builds.get(task_id)
 
     async def _result(self, context: Context, build: Build) -> dict[str, Any]:
         """What the tool would have answered, had it waited for the end."""

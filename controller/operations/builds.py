@@ -91,6 +91,7 @@ submit_job = Operation(
     scope="build:write",
     refusals=(IdempotencyConflictError, RequestTooLargeError, TooManyBuildsError),
     takes_job_config=True,
+    facts=lambda given, answer: {"job_id": answer["job_id"], "created": answer["created"]},
 )
 get_status = Operation(
     name="getStatus",
@@ -115,4 +116,5 @@ kill_job = Operation(
     effects=Effects(read_only=False, destructive=True),
     scope="build:write",
     refusals=(UnknownBuildError,),
+    facts=lambda given, answer: {"stopped": answer["success"]},
 )

@@ -176,10 +176,12 @@ class CleanupDone(Answer):
 async def _cleanup(service: Service, given: Any, context: Context) -> Document:
     _check_which(given)
     if given.job_id is not None:
-        done = await service.cleanup.one(given.job_id, dry_run=given.dry_run)
+        done = await service.cleanup.one(
+            given.job_id, dry_run=given.dry_run, by=context.caller.name
+        )
     else:
         which = Which(older_than=given.older_than, owner=given.owner, limit=given.limit)
-        done = await service.cleanup.many(which, dry_run=given.dry_run)
+        done = await service.cleanup.many(which, dry_run=given.dry_run, by=context.caller.name)
     kept = (done.errors + [one for one in done.kept if one not in done.errors])[:_KEPT]
     return {
         "success": not done.errors,
@@ -239,4 +241,6 @@ cleanup = Operation(
     scope="build:write",
     refusals=(UnknownBuildError,),
     tool_defaults={"limit": 50},
+    changes=lambda given: not given.dry_run,
+    facts=lambda given, answer: {"removed": len(answer["cleaned_jobs"])},
 )

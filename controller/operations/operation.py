@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -22,6 +22,7 @@ from controller.job_config import schema_of
 from controller.service import Service
 
 Document = dict[str, Any]
+Accepted = TypeVar("Accepted", bound=BaseModel)
 
 
 class Progress(Protocol):
@@ -48,6 +49,12 @@ class Context:
 
 
 Call = Callable[[Service, Any, Context], Awaitable[Document]]
+Facts = Callable[[Any, Document], Mapping[str, object]]
+
+
+def nothing_more(given: Any, answer: Document) -> Mapping[str, object]:
+    """What the audit tells of a call beside what it tells of every call."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,8 @@ class Operation:
     `name` is its path (`POST /mcp/NAME`) and its tool's name. `description` says when to use it,
     when not, and what comes next. `accepts` and `answers` are the models of its documents; `scope`
     is what a caller must be allowed; `refusals` are its errors beside those that any call may
-    end with. `tool_defaults` replace defaults where an agent's context is the reader.
+    end with. `tool_defaults` replace defaults where an agent's context is the reader. `changes`
+    says of a request whether it changes anything, `facts` what else the audit should tell.
     """
 
     name: str
@@ -81,6 +89,8 @@ class Operation:
     refusals: tuple[type[ServiceError], ...] = ()
     tool_defaults: Mapping[str, Any] = field(default_factory=dict)
     takes_job_config: bool = False
+    changes: Callable[[Any], bool] | None = None
+    facts: Facts = nothing_more
 
     @cached_property
     def input_schema(self) -> dict[str, Any]:
@@ -110,20 +120,23 @@ class Operation:
             )
         if self.takes_job_config:  # it has a validation of its own, shared with the runner
             return given
-        document = {name: value for name, value in given.items() if value is not None}
-        normal, problems = validate(self.input_schema, document, {})
-        if problems:
-            raise InvalidFieldsError([_named(problem) for problem in problems])
-        return self.accepts.model_construct(**normal)
+        return checked(self.accepts, given, self.input_schema)
 
     async def run(
         self, service: Service, given: Any, caller: Caller, progress: Progress = silent
     ) -> Document:
         """Do it; the answer as a JSON document. Raises ServiceError."""
-        await admit(service, caller, self.scope)
-        accepted = self.read(self._owned(given, caller))
-        await admit(service, caller, self.scope, getattr(accepted, "job_id", None))
-        return await self.call(service, accepted, Context(caller, progress))
+        changes = not self.effects.read_only
+        with service.audit.deciding(self.name, caller, changes=changes) as noted:
+            noted |= _asked(given, caller)
+            await admit(service, caller, self.scope)
+            accepted = self.read(self._owned(given, caller))
+            if self.changes is not None:
+                noted["changes"] = self.changes(accepted)
+            await admit(service, caller, self.scope, getattr(accepted, "job_id", None))
+            answer = await self.call(service, accepted, Context(caller, progress))
+            noted |= self.facts(accepted, answer)
+            return answer
 
     def _owned(self, given: Any, caller: Caller) -> Any:
         """The request with the caller's owner, where it has an owner at all."""
@@ -131,8 +144,8 @@ class Operation:
             return given
         if self.takes_job_config and isinstance(given.get("job_config"), dict):
             return given | {"job_config": self._owned(given["job_config"], caller)}
-        if "owner" not in self.input_schema["properties"] or given.get("job_id"):
-            return given  # of one build, `admit` looks whose it is
+        if "owner" not in self.input_schema["properties"]:
+            return given
         if given.get("owner") not in (None, caller.owner):
             raise InvalidFieldsError(
                 [
@@ -143,7 +156,19 @@ class Operation:
                     )
                 ]
             )
-        return given | {"owner": caller.owner}
+        # Of one build, `admit` looks whose it is.
+        return given if given.get("job_id") else given | {"owner": caller.owner}
+
+
+def checked(
+    model: type[Accepted], given: dict[str, Any], schema: dict[str, Any] | None = None
+) -> Accepted:
+    """A request as its model. Raises InvalidFieldsError with every problem."""
+    document = {name: value for name, value in given.items() if value is not None}
+    normal, problems = validate(schema or schema_of(model), document, {})
+    if problems:
+        raise InvalidFieldsError([_named(problem) for problem in problems])
+    return model.model_construct(**normal)
 
 
 async def admit(service: Service, caller: Caller, scope: str, job_id: str | None = None) -> None:
@@ -158,6 +183,20 @@ async def admit(service: Service, caller: Caller, scope: str, job_id: str | None
         build = await service.builds.get(job_id)
         if not caller.may_touch((build.config or {}).get("owner")):
             raise UnknownBuildError.of(build.job_id)
+
+
+def _asked(given: Any, caller: Caller) -> Mapping[str, object]:
+    """What a request names, for the audit, whether or not it is valid."""
+    if not isinstance(given, dict):
+        return {}
+    if isinstance(given.get("job_config"), dict):
+        given = given["job_config"]
+    found = {"job_id": given.get("job_id")}
+    # An owner who comes from the credential stays; what the request says stands beside it.
+    name = "owner" if caller.owner is None or caller.may(ADMIN) else "asked_owner"
+    if given.get("owner") not in (None, caller.owner):
+        found[name] = given["owner"]
+    return found
 
 
 def _named(problem: Problem) -> Problem:

@@ -79,7 +79,7 @@ async def _promote(service: Service, given: Any, context: Context) -> Document:
         if not wish.tags:
             problems.append(Problem("tags", "is missing", 'give at least one, such as ["stable"]'))
         if problems:
-            raise InvalidFieldsError(problems)
+            raise InvalidFieldsError(problems + service.promotions.forbidden(wish))
         promotion_id = await service.promotions.begin(wish)
         await context.progress(0, None, f"promotion {promotion_id} was dispatched")
     return await service.promotions.state(promotion_id, context.caller, within=float(given.timeout))
@@ -97,4 +97,10 @@ promote_image = Operation(
     effects=Effects(read_only=False, destructive=True, open_world=True),
     scope="build:write",
     refusals=(UnknownBuildError, NotPublishedError, IdempotencyConflictError),
+    changes=lambda given: given.promotion_id is None,
+    facts=lambda given, answer: {
+        "promotion_id": answer["promotion_id"],
+        "image": answer["image"],
+        "digest": answer["digest"],
+    },
 )

@@ -14,7 +14,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from controller.authentication import Authentication
 from controller.callers import SCOPES, Caller
 from controller.errors import (
     ForbiddenError,
@@ -22,10 +21,10 @@ from controller.errors import (
     ServiceError,
 )
 from controller.operations import BY_NAME
-from controller.routes import body, challenge
+from controller.routes import body, challenge, streams
+from controller.routes.peer import asked, peer
 from controller.routes.problems import response_of
 from controller.service import Service
-from controller.settings import Settings
 
 _OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready", *challenge.METADATA_PATHS)
 _MCP = "/mcp"
@@ -34,10 +33,12 @@ _MCP = "/mcp"
 class Authenticate:
     """Sets `state.caller` of every request; refuses those without a valid credential."""
 
-    def __init__(self, app: ASGIApp, authentication: Authentication, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
-        self._authentication = authentication
-        self._settings = settings
+        self._authentication = service.authentication
+        self._tickets = service.tickets
+        self._audit = service.audit
+        self._settings = service.settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find the caller, then pass on."""
@@ -46,8 +47,7 @@ class Authenticate:
             return
         connection = HTTPConnection(scope)
         try:
-            caller = await self._authentication.caller(connection.headers.get("authorization"))
-            connection.state.caller = caller
+            connection.state.caller = caller = await self._caller(connection)
             if scope["path"] == _MCP and not all(map(caller.may, SCOPES)):
                 receive = await self._check_tool(Request(scope, receive), caller)
         except ServiceError as error:
@@ -59,6 +59,17 @@ class Authenticate:
             return
         await self._app(scope, receive, send)
 
+    async def _caller(self, connection: HTTPConnection) -> Caller:
+        """The caller, by credential or by ticket."""
+        scope, query = connection.scope, connection.query_params
+        try:
+            if scope["path"] in streams.PATHS and "ticket" in query:
+                return await self._tickets.redeem(query["ticket"], query.get("job_id", ""))
+            return await self._authentication.caller(connection.headers.get("authorization"))
+        except ServiceError as error:
+            self._audit.refused(asked(scope), error, peer=peer(scope))
+            raise
+
     async def _check_tool(self, request: Request, caller: Caller) -> Receive:
         """Refuse a tool beyond the caller's scopes as HTTP, where a client can ask for more.
 
@@ -67,7 +78,9 @@ class Authenticate:
         content = await body.whole(request, self._settings.max_body)
         operation = BY_NAME.get(_tool(content))
         if operation and not caller.may(operation.scope):
-            raise ForbiddenError(operation.scope)
+            error = ForbiddenError(operation.scope)
+            self._audit.refused(operation.name, error, caller)
+            raise error
         messages: list[Message] = [{"type": "http.request", "body": content}]
 
         async def again() -> Message:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from controller.errors import ServiceError
 from controller.operations import BY_NAME, OPERATIONS
 from controller.operations.operation import Operation
 from controller.routes import body
@@ -20,7 +21,11 @@ BASES = ("/mcp", "/json")
 def _post(operation: Operation) -> Endpoint:
     async def endpoint(request: Request) -> JSONResponse:
         service: Service = request.app.state.service
-        document = await body.json_object(request, service.settings.max_body)
+        try:
+            document = await body.json_object(request, service.settings.max_body)
+        except ServiceError as error:
+            service.audit.refused(operation.name, error, request.state.caller)
+            raise
         return JSONResponse(await operation.run(service, document, request.state.caller))
 
     return endpoint

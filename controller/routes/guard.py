@@ -17,7 +17,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from controller.audit import Audit
 from controller.errors import ForeignOriginError, MisdirectedError, ServiceError
+from controller.routes.peer import asked, peer
 from controller.routes.problems import response_of
 from controller.settings import Settings
 
@@ -27,7 +29,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class Guard:
     """Refuses requests for foreign hosts and from foreign pages; answers CORS for allowed ones."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, audit: Audit) -> None:
+        self._audit = audit
         self._hosts = tuple(name.lower() for name in settings.allowed_hosts)
         self._origins = settings.allowed_origins
         self._refusing = app
@@ -50,6 +53,7 @@ class Guard:
             self._check_host(headers.get("host", ""))
             self._check_origin(headers.get("origin"), headers.get("host", ""))
         except ServiceError as error:
+            self._audit.refused(asked(scope), error, peer=peer(scope))
             response = response_of(error)
             if scope["type"] == "websocket":
                 await WebSocket(scope, receive, send).send_denial_response(response)

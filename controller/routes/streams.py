@@ -37,9 +37,13 @@ async def _begin(connection: HTTPConnection, after: str | None) -> Events:
     job_id = query.get("job_id")
     if not job_id:
         raise InvalidFieldsError([Problem("job_id", "is missing", "add ?job_id=… to the address")])
-    await admit(service, connection.state.caller, READ, job_id)
-    events = service.log_streams.watch(job_id, cursor.parse(after) if after else None)
-    first = await anext(events, None)
+    caller, with_ticket = connection.state.caller, "ticket" in query
+    with service.audit.deciding(  # who has used a ticket has changed something: it is gone
+        "streamLogs", caller, changes=with_ticket, job_id=job_id, ticket=with_ticket
+    ):
+        await admit(service, caller, READ, job_id)
+        events = service.log_streams.watch(job_id, cursor.parse(after) if after else None)
+        first = await anext(events, None)
 
     async def all_events() -> Events:
         async with aclosing(events):  # type: ignore[type-var]  # it is an async generator
@@ -136,11 +140,12 @@ async def stream_websocket(socket: WebSocket) -> None:
         await socket.close(1000 if last and last.kind == "end" else _RESTARTS)
 
 
+PATHS = ("/mcp/streamLogs", "/json/streamLogs")
 routes: list[BaseRoute] = [
     route
-    for base in ("mcp", "json")
+    for path in PATHS
     for route in (
-        WebSocketRoute(f"/{base}/streamLogs", stream_websocket),
-        Route(f"/{base}/streamLogs", stream_sse, methods=["GET"]),
+        WebSocketRoute(path, stream_websocket),
+        Route(path, stream_sse, methods=["GET"]),
     )
 ]

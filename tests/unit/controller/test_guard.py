@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from controller.audit import Audit
 from controller.routes.guard import Guard
 from controller.settings import load
 
@@ -23,7 +24,7 @@ def client() -> TestClient:
     async def answer(request: object) -> PlainTextResponse:
         return PlainTextResponse("let through")
 
-    guard = Middleware(Guard, settings=load(SETTINGS, {}))
+    guard = Middleware(Guard, settings=load(SETTINGS, {}), audit=Audit("changes"))
     app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])], middleware=[guard])
     return TestClient(app)
 

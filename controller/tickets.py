@@ -1,0 +1,88 @@
+"""Tickets: what a browser opens a log stream with, because it cannot send a credential there.
+
+A ticket is 256 random bits, good for one stream of one build within a minute. Consul KV has its
+SHA-256, never the ticket itself, so any replica takes it, and no one who reads there can use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from dataclasses import dataclass
+
+from controller.builds import Builds
+from controller.callers import ADMIN, READ, Caller
+from controller.clients.consul import ConsulClient, create
+from controller.errors import InvalidTicketError, ServiceError, UnavailableError
+
+PREFIX = "nomad-build-service/tickets/"
+LIFE = 60  # seconds
+_BITS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A ticket as its caller gets it, once."""
+
+    ticket: str
+    job_id: str
+
+
+class Tickets:
+    """Raises UnavailableError and RefusedError."""
+
+    def __init__(self, store: ConsulClient, builds: Builds) -> None:
+        self._consul = store
+        self._builds = builds
+
+    async def issue(self, job_id: str, caller: Caller) -> Ticket:
+        """A ticket for a build that the caller may see.
+
+        Raises UnknownBuildError, MalformedRequestError.
+        """
+        build = await self._builds.get(job_id)
+        ticket = secrets.token_urlsafe(_BITS // 8)
+        value = {
+            "job_id": build.job_id,
+            "caller": caller.name,
+            "owner": None if caller.may(ADMIN) else caller.owner,
+            "expires_at": time.time() + LIFE,
+        }
+        if not await self._consul.transaction(create(_key(ticket), json.dumps(value).encode())):
+            raise UnavailableError("consul", "the ticket could not be stored")
+        return Ticket(ticket, build.job_id)
+
+    async def redeem(self, ticket: str, job_id: str) -> Caller:
+        """Who got the ticket, allowed to read that build. Any attempt uses the ticket up.
+
+        Raises InvalidTicketError.
+        """
+        raw = await self._consul.take(_key(ticket))
+        if raw is None:
+            raise InvalidTicketError("the ticket is unknown, or was used before")
+        value = json.loads(raw)
+        if value["expires_at"] <= time.time():
+            raise InvalidTicketError(f"the ticket is older than {LIFE} s")
+        try:
+            named = self._builds.parse(job_id).job_id
+        except ServiceError:
+            named = ""
+        if named != value["job_id"]:
+            raise InvalidTicketError("the ticket is for another build")
+        return Caller(value["caller"], frozenset({READ}), value["owner"])
+
+    async def remove_expired(self) -> int:
+        """Remove what nobody can use any more; how many."""
+        found = await self._consul.values(PREFIX)
+        expired = [
+            name for name, raw in found.items() if json.loads(raw)["expires_at"] <= time.time()
+        ]
+        for name in expired:
+            await self._consul.delete(PREFIX + name)
+        return len(expired)
+
+
+def _key(ticket: str) -> str:
+    return PREFIX + hashlib.sha256(ticket.encode()).hexdigest()
