@@ -19,16 +19,20 @@ class OneLine(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
-        """The record's line."""
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line, and those of its traceback."""
+        record.message = record.getMessage()
         if record.name == _AUDIT:
             return record.message
-        return _CONTROL.sub(_escape, super().formatMessage(record))
-
-    def formatException(self, ei: object) -> str:  # noqa: N802  logging's name
-        """A traceback; what an exception says may have line breaks of a caller's."""
-        text = super().formatException(ei)  # type: ignore[arg-type]
-        return "\n".join(f"  {_CONTROL.sub(_escape, line)}" for line in text.split("\n"))
+        record.asctime = self.formatTime(record)
+        lines = [_escaped(self.formatMessage(record))]
+        # What an exception says may have line breaks of a caller's: a new line is never theirs.
+        for text in (
+            self.formatException(record.exc_info) if record.exc_info else "",
+            record.stack_info or "",
+        ):
+            lines += [f"  {_escaped(line)}" for line in text.split("\n") if line]
+        return "\n".join(lines)
 
 
 def configure(level: str) -> None:
@@ -42,5 +46,5 @@ def configure(level: str) -> None:
     logging.getLogger(_AUDIT).setLevel(logging.INFO)
 
 
-def _escape(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

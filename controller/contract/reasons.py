@@ -63,6 +63,13 @@ _ALL = (
         "The Git server could not be reached or did not answer in time; try again, then check "
         "the network from the build node.",
     ),
+    Reason(
+        "GitHostNotAllowed",
+        _AUTHOR,
+        False,
+        "Fetch the repository and its submodules from a Git server that the operator allows, or "
+        "ask for an entry in the pack variable git_hosts.",
+    ),
     Reason("GitFetchFailed", _AUTHOR, False, "Read the log: Git's own message is in it."),
     Reason(
         "DockerfileNotFound",

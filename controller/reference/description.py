@@ -18,6 +18,17 @@ from controller.reference import openapi
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+# How a web page follows a build; each time the stream breaks it gets another ticket and goes on.
+BROWSER = """\
+async function follow(job_id, token, show, after = "") {
+  const headers = {Authorization: `Bearer ${token}`}, body = JSON.stringify({job_id});
+  const {url} = await (await fetch("/mcp/streamTicket", {method: "POST", headers, body})).json();
+  const events = new EventSource(`${url}&after=${after}`), end = () => events.close();
+  const take = (event) => { after = event.lastEventId; show(JSON.parse(event.data)); };
+  for (const kind of ["status", "phase", "log", "missed"]) events.addEventListener(kind, take);
+  events.addEventListener("end", (event) => { end(); take(event); });
+  events.onerror = () => { end(); setTimeout(follow, 1000, job_id, token, show, after); };
+}"""
 _TEMPLATES = Path(__file__).parent
 
 
@@ -59,6 +70,7 @@ def example(operation: Operation) -> dict[str, Any]:
 def all_errors() -> list[type[errors.ServiceError]]:
     """Every error that some call may end with, by status and name."""
     found = {kind for operation in OPERATIONS for kind in openapi.refusals(operation)}
+    found |= {errors.UnauthenticatedError, errors.InvalidTicketError, errors.ForbiddenError}
     return sorted(found, key=lambda kind: (kind.status, kind.name))
 
 
@@ -80,6 +92,7 @@ def render(template: str) -> str:
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     return environment.get_template(template).render(
         version=__version__,
+        browser=BROWSER,
         operations=OPERATIONS,
         errors=all_errors(),
         reasons=list(REASONS.values()),

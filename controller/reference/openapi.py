@@ -8,7 +8,9 @@ from functools import cache
 from typing import Any
 
 from controller import __version__, errors, problem
+from controller.job_config import schema_of
 from controller.operations import BY_NAME, OPERATIONS
+from controller.operations.documents import OneJob
 from controller.operations.operation import Operation
 
 _ANYWHERE: tuple[type[errors.ServiceError], ...] = (
@@ -61,6 +63,7 @@ def document() -> dict[str, Any]:
         for what, name in _GETS.items():
             paths[f"{base}/job/{{job_id}}/{what}"] = {"get": _get(BY_NAME[name], base)}
         paths[f"{base}/streamLogs"] = {"get": _stream(base)}
+        paths[f"{base}/streamTicket"] = {"post": _ticket(base)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -160,10 +163,43 @@ def _stream(base: str) -> dict[str, Any]:
             {"name": "job_id", "in": "query", "required": True, "schema": _TEXT},
             {"name": "after", "in": "query", "description": cursor, "schema": _TEXT},
             {"name": "Last-Event-ID", "in": "header", "description": cursor, "schema": _TEXT},
+            {
+                "name": "ticket",
+                "in": "query",
+                "description": "A ticket of streamTicket, where no credential can be sent.",
+                "schema": _TEXT,
+            },
         ],
         "responses": {
             "200": {"description": "Events", "content": {"text/event-stream": {"schema": _TEXT}}}
         }
+        | _problems([*_ANYWHERE, errors.UnknownBuildError, errors.InvalidTicketError]),
+    }
+
+
+def _ticket(base: str) -> dict[str, Any]:
+    prefix = "" if base == "/mcp" else "json_"
+    answer = {
+        "type": "object",
+        "required": ["ticket", "expires_in", "url"],
+        "properties": {
+            "ticket": {"type": "string", "description": "Opens one stream of this build, once."},
+            "expires_in": {"type": "integer", "description": "Seconds."},
+            "url": {"type": "string", "description": "Path and query of the stream to open."},
+        },
+    }
+    return {
+        "operationId": f"{prefix}streamTicket",
+        "summary": "Ticket for a log stream",
+        "description": "For browsers, whose EventSource and WebSocket cannot send a credential: "
+        "get a ticket with the credential, then open `url`. Scope build:read. No tool: agents "
+        "send their credential with every request.",
+        "tags": [base.strip("/")],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema_of(OneJob)}},
+        },
+        "responses": {"200": _answer(answer, "Ticket for a log stream")}
         | _problems([*_ANYWHERE, errors.UnknownBuildError]),
     }
 

@@ -7,6 +7,8 @@ What may go wrong in Git's own behaviour, and what closes it:
 3. Credentials in argv, URLs or `.git/config`: Git asks this program (`GIT_ASKPASS`, `GIT_SSH`),
    which reads a file of mode 0600 that exists during the fetch only and answers for one host only.
 4. Redirects that carry a password elsewhere: not followed.
+5. Submodules on servers that the operator does not allow: each URL is looked at before Git follows
+   it, one level of submodules after the other.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ import sys
 import urllib.parse
 from pathlib import Path
 
+from controller.contract import git_names
+from controller.contract.field_error import FieldError
+from controller.contract.patterns import any_matches
 from controller.tasks.askpass import write_answers
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
@@ -94,6 +99,7 @@ class Repository:
         `.git` is removed afterwards: it differs between fetches of the same commit, which would
         spoil the layer cache, and no build should carry it by accident.
         """
+        self._check_host(self._url)
         self._target.mkdir(parents=True)
         self._private.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -103,18 +109,7 @@ class Repository:
             self._git(env, "checkout", "--quiet", "--detach", "FETCH_HEAD")
             commit = self._commit(env)
             if submodules:
-                self._git(
-                    env,
-                    "submodule",
-                    "--quiet",
-                    "update",
-                    "--init",
-                    "--recursive",
-                    "--depth",
-                    "1",
-                    "--jobs",
-                    "2",
-                )
+                self._fetch_submodules(env, self._target)
             self._settle(env)
         finally:
             shutil.rmtree(self._private, ignore_errors=True)
@@ -169,6 +164,40 @@ class Repository:
             commit,
         )
 
+    def _fetch_submodules(self, env: dict[str, str], tree: Path) -> None:
+        """The submodules of a checkout, then theirs."""
+        self._git(env, "submodule", "--quiet", "init", cwd=tree)
+        _, urls, _ = capture(
+            self._argv("config", "--null", "--get-regexp", r"^submodule\..*\.url$"),
+            self._deadline,
+            env=env,
+            cwd=tree,
+        )
+        for entry in filter(None, urls.split("\0")):
+            self._check_host(entry.partition("\n")[2])
+        self._git(env, "submodule", "--quiet", "update", "--depth", "1", "--jobs", "2", cwd=tree)
+        _, listed, _ = capture(
+            self._argv("ls-files", "--stage", "-z"), self._deadline, env=env, cwd=tree
+        )
+        for entry in listed.split("\0"):
+            mode, _, path = entry.partition("\t")
+            if mode.startswith("160000 ") and Path(tree, path, ".git").is_file():
+                self._fetch_submodules(env, tree / path)
+
+    def _check_host(self, url: str) -> None:
+        """Raise PhaseFailed for a URL on a server that the operator does not allow."""
+        allowed = self._environment.git_hosts
+        if not allowed:
+            return
+        try:
+            host = git_names.host(git_names.url(url))
+        except FieldError as error:
+            raise PhaseFailed("GitHostNotAllowed", f"{url!r} {error.problem}") from error
+        if not any_matches(allowed, host):
+            raise PhaseFailed(
+                "GitHostNotAllowed", f"{host} is not among the allowed hosts: {', '.join(allowed)}"
+            )
+
     def _commit(self, env: dict[str, str]) -> str:
         _, commit, _ = capture(
             self._argv("rev-parse", "--verify", "HEAD^{commit}"),
@@ -193,9 +222,11 @@ class Repository:
             if ".git" in files:  # a submodule's pointer to its parent's .git
                 Path(folder, ".git").unlink()
 
-    def _git(self, env: dict[str, str], *arguments: str) -> None:
+    def _git(self, env: dict[str, str], *arguments: str, cwd: Path | None = None) -> None:
         self._said.clear()
-        code = run(self._argv(*arguments), self._heard, self._deadline, env=env, cwd=self._target)
+        code = run(
+            self._argv(*arguments), self._heard, self._deadline, env=env, cwd=cwd or self._target
+        )
         if code != 0:
             raise self._failure(arguments[0])
 

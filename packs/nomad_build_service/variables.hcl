@@ -180,6 +180,12 @@ variable "git_protocols" {
   default     = ["https", "ssh"]
 }
 
+variable "git_hosts" {
+  description = "Git servers that builds and their submodules may be fetched from, as patterns such as github.com or *.example.com:8443. Empty: all."
+  type        = list(string)
+  default     = []
+}
+
 variable "git_known_hosts" {
   description = "Host keys of Git servers for SSH, in known_hosts format; a secret may bring its own as field known_hosts."
   type        = string
@@ -359,6 +365,24 @@ variable "auth_default_scopes" {
   description = "Scopes of callers whose token names none: build:read, build:write, build:admin."
   type        = list(string)
   default     = []
+}
+
+variable "allow_anonymous" {
+  description = "With auth_mode none: serve on an address that others reach too, to everybody. Otherwise the controller refuses to start there."
+  type        = bool
+  default     = false
+}
+
+variable "owner_policies" {
+  description = "What owners may use: from an owner's name or pattern to repositories, registries and vault_paths (lists of patterns; absent: the default), max_running and max_queued (0: no limit)."
+  type        = any
+  default     = {}
+}
+
+variable "audit" {
+  description = "Audit lines in the controller's log: changes (mutations and refusals) or all (reads too)."
+  type        = string
+  default     = "changes"
 }
 
 variable "max_active_builds" {

@@ -40,6 +40,7 @@ def environment(cluster: Cluster) -> dict[str, str]:
         "PYTHONPATH": str(cluster.state.node / "lib"),
         "NBS_PORT": "0",
         "NBS_METRICS_PORT": "0",
+        "NBS_GIT_PROTOCOLS": "https,ssh,http",
         **cluster.env(),
     }
 

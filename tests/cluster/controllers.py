@@ -70,6 +70,7 @@ def serving(
         "PYTHONPATH": str(REPOSITORY),
         "NBS_PORT": "0",
         "NBS_METRICS_PORT": "0",
+        "NBS_GIT_PROTOCOLS": "https,ssh,http",
         **cluster.env(),
         **(settings or {}),
     }

@@ -60,6 +60,7 @@
         NBS_PULL_CREDENTIALS_PATH = [[ var "pull_credentials_path" . | quote ]]
         NBS_INSECURE_REGISTRIES   = "[[ join "," (var "insecure_registries" .) ]]"
         NBS_GIT_PROTOCOLS         = "[[ join "," (var "git_protocols" .) ]]"
+        NBS_GIT_HOSTS             = "[[ join "," (var "git_hosts" .) ]]"
         NBS_GIT_KNOWN_HOSTS       = [[ var "git_known_hosts" . | quote ]]
         NBS_BUILD_NETWORK_ALLOW   = "[[ join "," (var "build_network_allow" .) ]]"
         NBS_BUILD_TIMEOUT         = "[[ var "build_timeout" . | int ]]"

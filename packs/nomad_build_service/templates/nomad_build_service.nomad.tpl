@@ -118,6 +118,11 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_AUTH_SCOPE_CLAIM = [[ var "auth_scope_claim" . | quote ]]
         NBS_MAX_ACTIVE_BUILDS = "[[ var "max_active_builds" . | int ]]"
         NBS_AUTH_DEFAULT_SCOPES = "[[ join "," (var "auth_default_scopes" .) ]]"
+        NBS_ALLOW_ANONYMOUS  = "[[ var "allow_anonymous" . ]]"
+        NBS_OWNER_POLICIES   = [[ var "owner_policies" . | toJson | quote ]]
+        NBS_GIT_HOSTS        = "[[ join "," (var "git_hosts" .) ]]"
+        NBS_GIT_PROTOCOLS    = "[[ join "," (var "git_protocols" .) ]]"
+        NBS_AUDIT            = [[ var "audit" . | quote ]]
         NBS_VAULT_AUTH_MOUNT = [[ var "vault_auth_mount" . | quote ]]
         NBS_VAULT_KV_MOUNT   = [[ var "vault_kv_mount" . | quote ]]
         NBS_VAULT_ROLE       = "[[ var "vault_role_prefix" . ]]-controller"
