@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from builds import Builds
+from issuing import Issuer, issuing
 
 from cluster.cluster import Cluster
 
@@ -11,3 +14,9 @@ from cluster.cluster import Cluster
 @pytest.fixture
 def builds(cluster: Cluster, controller_address: str) -> Builds:
     return Builds(cluster, cluster.pack.wait_healthy())
+
+
+@pytest.fixture(scope="session")
+def issuer(cluster: Cluster) -> Iterator[Issuer]:
+    with issuing(cluster) as one:
+        yield one

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import ssl
-import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,81 +13,11 @@ import pytest
 from builds import Builds
 from controllers import serving
 from cryptography.hazmat.primitives.asymmetric import rsa
+from issuing import Issuer, call, give_secrets, request_of, settings_of
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from cluster.cluster import Cluster
-
-ALL = "build:read build:write"
-
-
-@dataclass
-class Issuer:
-    """An issuer of tokens with a role of its own in Vault."""
-
-    vault: Any
-    url: str
-    role: str
-    audience: str
-    mount: str
-    cacert: Path
-
-    def token(self, owner: str, scope: str = ALL) -> str:
-        """A token of a person of `owner`, as their login would give it."""
-        name = f"{owner}-{uuid.uuid4().hex[:6]}"
-        accessor = self.vault.sys.list_auth_methods()["data"][f"{self.mount}/"]["accessor"]
-        entity = self.vault.secrets.identity.create_or_update_entity(
-            name=name, metadata={"team": owner, "scope": scope}
-        )["data"]["id"]
-        self.vault.secrets.identity.create_or_update_entity_alias(
-            name=name, canonical_id=entity, mount_accessor=accessor
-        )
-        path = f"{self.mount}/users/{name}"
-        self.vault.write_data(f"auth/{path}", data={"password": "p", "token_policies": [self.role]})
-        login = self.vault.auth.userpass.login(name, "p", mount_point=self.mount, use_token=False)[
-            "auth"
-        ]["client_token"]
-        answer = httpx.get(
-            f"{self.vault.url}/v1/identity/oidc/token/{self.role}",
-            headers={"X-Vault-Token": login},
-            verify=ssl.create_default_context(cafile=self.cacert),
-        )
-        token: str = answer.raise_for_status().json()["data"]["token"]
-        return token
-
-    def rotate(self) -> None:
-        """Sign with a new key from now on; tokens of the old one stay valid."""
-        self.vault.write_data(
-            f"identity/oidc/key/{self.role}/rotate", data={"verification_ttl": "1h"}
-        )
-
-
-@pytest.fixture(scope="module")
-def issuer(cluster: Cluster) -> Iterator[Issuer]:
-    vault = cluster.vault.client()
-    role = f"callers-{uuid.uuid4().hex[:6]}"
-    vault.sys.enable_auth_method("userpass", path=role)
-    vault.write_data(f"identity/oidc/key/{role}", data={"allowed_client_ids": ["*"]})
-    template = (
-        '{"team": {{identity.entity.metadata.team}}, "scope": {{identity.entity.metadata.scope}}}'
-    )
-    vault.write_data(
-        f"identity/oidc/role/{role}", data={"key": role, "template": template, "ttl": "1h"}
-    )
-    audience = vault.read(f"identity/oidc/role/{role}")["data"]["client_id"]
-    vault.sys.create_or_update_policy(
-        role, f'path "identity/oidc/token/{role}" {{ capabilities = ["read"] }}'
-    )
-    configured = vault.read("identity/oidc/config")["data"]["issuer"]
-    yield Issuer(
-        vault,
-        f"{configured or vault.url}/v1/identity/oidc",
-        role,
-        audience,
-        role,
-        cluster.state.cacert,
-    )
-    vault.sys.disable_auth_method(role)
 
 
 @pytest.fixture(scope="module")
@@ -100,22 +27,9 @@ def address(
     issuer: Issuer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
-    settings = {
-        "NBS_AUTH_MODE": "jwt",
-        "NBS_AUTH_ISSUER": issuer.url,
-        "NBS_AUTH_CACERT": str(cluster.state.cacert),
-        "NBS_AUTH_AUDIENCE": issuer.audience,
-        "NBS_AUTH_OWNER_CLAIM": "team",
-    }
-    with serving(cluster, tmp_path_factory.mktemp("callers"), settings) as one:
+    give_secrets(cluster, "team-a", "team-b")
+    with serving(cluster, tmp_path_factory.mktemp("callers"), settings_of(issuer)) as one:
         yield one.address
-
-
-def call(
-    address: str, name: str, document: Mapping[str, Any], token: str | None = None
-) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.post(f"{address}/mcp/{name}", json=document, headers=headers, timeout=60)
 
 
 def test_without_a_credential_the_way_in_is_told(address: str, issuer: Issuer) -> None:
@@ -166,12 +80,7 @@ def test_tokens_that_are_not_valid(address: str, issuer: Issuer) -> None:
 def test_a_token_of_another_audience_is_refused(
     cluster: Cluster, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    settings = {
-        "NBS_AUTH_MODE": "jwt",
-        "NBS_AUTH_ISSUER": issuer.url,
-        "NBS_AUTH_CACERT": str(cluster.state.cacert),
-        "NBS_AUTH_AUDIENCE": "https://another.example/mcp",
-    }
+    settings = settings_of(issuer, NBS_AUTH_AUDIENCE="https://another.example/mcp")
     with serving(cluster, tmp_path_factory.mktemp("audience"), settings) as one:
         answer = call(one.address, "getHistory", {}, issuer.token("team-a"))
     assert answer.status_code == 401
@@ -196,7 +105,7 @@ def test_owners_come_from_the_credential_and_see_their_own_only(
 ) -> None:
     mine, theirs = issuer.token("team-a"), issuer.token("team-b")
     admin = issuer.token("team-c", "build:admin")
-    request = builds.request(builds.dockerfile("RUN sleep 1"), owner=None)
+    request = request_of(builds, "team-a", builds.dockerfile("RUN sleep 1"))
     spoofed = call(address, "submitJob", request | {"owner": "team-b"}, mine)
     assert spoofed.status_code == 422
     assert spoofed.json()["problems"][0]["field"] == "owner"
@@ -218,7 +127,7 @@ def test_owners_come_from_the_credential_and_see_their_own_only(
 
 def test_streams_take_the_same_credential(builds: Builds, address: str, issuer: Issuer) -> None:
     mine, theirs = issuer.token("team-a"), issuer.token("team-b")
-    request = builds.request(builds.dockerfile(), owner=None)
+    request = request_of(builds, "team-a")
     job_id = call(address, "submitJob", request, mine).json()["job_id"]
     url = f"{address}/mcp/streamLogs?job_id={job_id}"
     socket = url.replace("http", "ws", 1)
@@ -245,12 +154,7 @@ def test_keys_may_be_rotated(address: str, issuer: Issuer) -> None:
 def test_an_issuer_that_does_not_answer_is_named(
     cluster: Cluster, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    settings = {
-        "NBS_AUTH_MODE": "jwt",
-        "NBS_AUTH_ISSUER": "http://127.0.0.1:9/issuer",
-        "NBS_AUTH_CACERT": str(cluster.state.cacert),
-        "NBS_AUTH_AUDIENCE": issuer.audience,
-    }
+    settings = settings_of(issuer, NBS_AUTH_ISSUER="http://127.0.0.1:9/issuer")
     with serving(cluster, tmp_path_factory.mktemp("issuer"), settings) as one:
         answer = call(one.address, "getHistory", {}, issuer.token("team-a"))
     assert answer.status_code == 503
@@ -296,7 +200,7 @@ def test_mcp_shows_the_tools_within_scope_and_challenges_for_others(
 
 def test_mcp_hides_the_builds_of_others(builds: Builds, address: str, issuer: Issuer) -> None:
     mine, theirs = issuer.token("team-a"), issuer.token("team-b")
-    request = builds.request(builds.dockerfile(), owner=None)
+    request = request_of(builds, "team-a")
     job_id = call(address, "submitJob", request, mine).json()["job_id"]
     asked = {"name": "getStatus", "arguments": {"job_id": job_id}}
     assert not result(rpc(address, "tools/call", asked, mine)).get("isError")
@@ -313,8 +217,8 @@ def test_lists_cleanups_and_promotions_stay_with_the_owner(
 ) -> None:
     mine, theirs = issuer.token("team-a"), issuer.token("team-b")
     ids = {}
-    for token in (mine, theirs):
-        request = builds.request(builds.dockerfile(), owner=None)
+    for team, token in (("team-a", mine), ("team-b", theirs)):
+        request = request_of(builds, team)
         ids[token] = call(address, "submitJob", request, token).json()["job_id"]
     for token, job_id in ids.items():
         ended = call(address, "waitForJob", {"job_id": job_id, "timeout": 45}, token).json()
