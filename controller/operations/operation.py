@@ -128,7 +128,7 @@ class Operation:
         """Do it; the answer as a JSON document. Raises ServiceError."""
         changes = not self.effects.read_only
         with service.audit.deciding(self.name, caller, changes=changes) as noted:
-            noted |= _asked(given, caller)
+            noted |= named_in(given, caller)
             await admit(service, caller, self.scope)
             accepted = self.read(self._owned(given, caller))
             if self.changes is not None:
@@ -185,7 +185,7 @@ async def admit(service: Service, caller: Caller, scope: str, job_id: str | None
             raise UnknownBuildError.of(build.job_id)
 
 
-def _asked(given: Any, caller: Caller) -> Mapping[str, object]:
+def named_in(given: Any, caller: Caller) -> Mapping[str, object]:
     """What a request names, for the audit, whether or not it is valid."""
     if not isinstance(given, dict):
         return {}

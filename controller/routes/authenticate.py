@@ -21,6 +21,7 @@ from controller.errors import (
     ServiceError,
 )
 from controller.operations import BY_NAME
+from controller.operations.operation import named_in
 from controller.routes import body, challenge, streams
 from controller.routes.peer import asked, peer
 from controller.routes.problems import response_of
@@ -76,10 +77,11 @@ class Authenticate:
         The body is read for that, and given again to who reads it next.
         """
         content = await body.whole(request, self._settings.max_body)
-        operation = BY_NAME.get(_tool(content))
+        name, arguments = _tool(content)
+        operation = BY_NAME.get(name)
         if operation and not caller.may(operation.scope):
             error = ForbiddenError(operation.scope)
-            self._audit.refused(operation.name, error, caller)
+            self._audit.refused(operation.name, error, caller, **named_in(arguments, caller))
             raise error
         messages: list[Message] = [{"type": "http.request", "body": content}]
 
@@ -105,13 +107,14 @@ async def metadata(request: Request) -> JSONResponse:
     return JSONResponse(told, headers={"Cache-Control": "max-age=3600"})
 
 
-def _tool(body: bytes) -> str:
-    """The tool that a JSON-RPC request calls; empty where it calls none."""
+def _tool(body: bytes) -> tuple[str, Any]:
+    """The tool that a JSON-RPC request calls, and with what; empty where it calls none."""
     try:
         called = json.loads(body)
-        return str(called["params"]["name"]) if called["method"] == "tools/call" else ""
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ""
+        params = called["params"] if called["method"] == "tools/call" else {"name": ""}
+        return str(params["name"]), params.get("arguments")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return "", None
 
 
 routes = [Route(path, metadata, methods=["GET"]) for path in challenge.METADATA_PATHS]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from controller.audit import Audit
 from controller.callers import READ, Caller
 from controller.errors import ServiceError, UnknownBuildError
-from controller.log_format import OneLine
+from controller.log_format import OneLine, configure
 
 CALLER = Caller("somebody", frozenset({READ}), "team-a")
 
@@ -92,3 +92,14 @@ def test_changes_and_refusals_are_told_and_reads_only_where_asked(log: io.String
     assert told == [*rest, ("getStatus", "allowed", 200), *rest]
     assert "secret" not in log.getvalue()
     assert "changes" not in lines[0]
+
+
+def test_the_audit_does_not_depend_on_the_level_of_the_log() -> None:
+    root, before = logging.getLogger(), logging.getLogger().level
+    handlers = list(root.handlers)
+    try:
+        configure("error")
+        assert logging.getLogger("audit").isEnabledFor(logging.INFO)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(before)
