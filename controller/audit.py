@@ -19,6 +19,7 @@ from controller.errors import ServiceError
 log = logging.getLogger("audit")
 ALLOWED, DONE, FAILED = "allowed", "done", "failed"
 _LONGEST = 200  # characters of a value
+_LARGEST = 2**53
 _INTERRUPTED = 499  # the status that proxies log for a caller who has gone
 
 
@@ -78,7 +79,8 @@ class Audit:
 
 
 def _cut(value: object) -> object:
-    if isinstance(value, bool | int | float):
+    if isinstance(value, int) and abs(value) < _LARGEST:
         return value
-    text = value if isinstance(value, str) else str(value)
+    # What else callers send where text belongs may be as large and as deep as they like.
+    text = value if isinstance(value, str) else f"<{type(value).__name__}>"
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -90,6 +90,14 @@ class TooManyBuildsError(ServiceError):
     retry_after = 15
 
 
+class TooManyTicketsError(ServiceError):
+    """The caller has asked for more tickets of log streams than anybody needs."""
+
+    status = 429
+    name = "too_many_tickets"
+    retry_after = 60
+
+
 class RequestTooLargeError(ServiceError):
     """The body is larger than the service reads, or the request than Nomad carries."""
 

@@ -10,16 +10,23 @@ import hashlib
 import json
 import secrets
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from controller.builds import Builds
 from controller.callers import ADMIN, READ, Caller
 from controller.clients.consul import ConsulClient, create
-from controller.errors import InvalidTicketError, ServiceError, UnavailableError
+from controller.errors import (
+    InvalidTicketError,
+    ServiceError,
+    TooManyTicketsError,
+    UnavailableError,
+)
 
 PREFIX = "nomad-build-service/tickets/"
 LIFE = 60  # seconds
 _BITS = 256
+_MOST = 600  # tickets of one caller in LIFE on one replica: Consul keeps unused ones for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +43,15 @@ class Tickets:
     def __init__(self, store: ConsulClient, builds: Builds) -> None:
         self._consul = store
         self._builds = builds
+        self._minute = 0
+        self._issued: Counter[str] = Counter()
 
     async def issue(self, job_id: str, caller: Caller) -> Ticket:
         """A ticket for a build that the caller may see.
 
-        Raises UnknownBuildError, MalformedRequestError.
+        Raises UnknownBuildError, MalformedRequestError, TooManyTicketsError.
         """
+        self._count(caller)
         build = await self._builds.get(job_id)
         ticket = secrets.token_urlsafe(_BITS // 8)
         value = {
@@ -72,6 +82,16 @@ class Tickets:
         if named != value["job_id"]:
             raise InvalidTicketError("the ticket is for another build")
         return Caller(value["caller"], frozenset({READ}), value["owner"])
+
+    def _count(self, caller: Caller) -> None:
+        if (minute := int(time.time() // LIFE)) != self._minute:
+            self._minute, self._issued = minute, Counter()
+        self._issued[caller.name] += 1
+        if self._issued[caller.name] > _MOST:
+            raise TooManyTicketsError(
+                f"{_MOST} tickets in {LIFE} s are the most for one caller",
+                "use those that you have, or come back in a minute",
+            )
 
     async def remove_expired(self) -> int:
         """Remove what nobody can use any more; how many."""

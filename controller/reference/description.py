@@ -71,6 +71,7 @@ def all_errors() -> list[type[errors.ServiceError]]:
     """Every error that some call may end with, by status and name."""
     found = {kind for operation in OPERATIONS for kind in openapi.refusals(operation)}
     found |= {errors.UnauthenticatedError, errors.InvalidTicketError, errors.ForbiddenError}
+    found |= {errors.TooManyTicketsError}
     return sorted(found, key=lambda kind: (kind.status, kind.name))
 
 

@@ -200,7 +200,7 @@ def _ticket(base: str) -> dict[str, Any]:
             "content": {"application/json": {"schema": schema_of(OneJob)}},
         },
         "responses": {"200": _answer(answer, "Ticket for a log stream")}
-        | _problems([*_ANYWHERE, errors.UnknownBuildError]),
+        | _problems([*_ANYWHERE, errors.UnknownBuildError, errors.TooManyTicketsError]),
     }
 
 

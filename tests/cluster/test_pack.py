@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from builds import Builds, cli, eventually
 
 from cluster.cluster import Cluster
 from cluster.pack import PACK, hcl
+from controller.settings import load
 
 CLASS = {
     "cpu": 500,
@@ -113,6 +115,7 @@ def test_rendered_classes_and_prefix(cluster: Cluster, tmp_path: Path) -> None:
         ({"build_network_allow": ["everything"]}, "build_network_allow"),
         ({"build_timeout": "soon"}, "build_timeout"),
         ({"auth_mode": "basic"}, "auth_mode"),
+        ({"audit": "none"}, "audit"),
         ({"auth_mode": "jwt"}, "auth_audience"),
         ({"intermediate_repository": "host/x:tag"}, "intermediate_repository"),
     ],
@@ -125,6 +128,39 @@ def test_wrong_variables_are_refused_by_name(
     done = nomad_pack(cluster, "render", str(PACK), "--name", "t", "-f", str(file))
     assert done.returncode != 0
     assert word in done.stdout + done.stderr
+
+
+def test_what_owners_may_use_reaches_the_controller_and_its_tasks(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    policies = {
+        "team-*": {"repositories": ["git.example.com/{owner}/**"], "max_running": 3},
+        "*": {"vault_paths": []},
+    }
+    render(
+        cluster,
+        tmp_path,
+        owner_policies=policies,
+        git_hosts=["git.example.com", "*.example.org"],
+        allow_anonymous=True,
+        audit="all",
+    )
+
+    def env(job: str, task: str) -> dict[str, str]:
+        path = next((tmp_path / "out").rglob(f"{job}.nomad"))
+        read = cli(cluster, "nomad", "job", "run", "-output", str(path))
+        group = json.loads(read.stdout)["Job"]["TaskGroups"][0]
+        found: dict[str, str] = next(one["Env"] for one in group["Tasks"] if one["Name"] == task)
+        return {name: value for name, value in found.items() if "${" not in value}
+
+    settings = load(env("nomad_build_service", "controller"), {})
+    assert {one.owner: one.max_running for one in settings.owner_policies} == {"team-*": 3, "*": 0}
+    assert settings.owner_policies[1].repositories == ("git.example.com/{owner}/**",)
+    assert settings.owner_policies[0].vault_paths == ()
+    assert settings.git_hosts == ("git.example.com", "*.example.org")
+    assert settings.git_protocols == ("https", "ssh", "http")
+    assert (settings.allow_anonymous, settings.audit) == (True, "all")
+    assert env("image_build", "build")["NBS_GIT_HOSTS"] == "git.example.com,*.example.org"
 
 
 def test_second_deployment_beside_the_first(builds: Builds) -> None:

@@ -239,3 +239,18 @@ def test_no_ticket_and_no_credential_gets_into_the_log(
         assert token.rpartition(".")[2] not in one.log
         assert "Bearer" not in one.log
         assert not [ticket for ticket in tickets if ticket in one.log]
+
+
+def test_nobody_fills_consul_with_tickets(
+    replicas: tuple[Serving, Serving], job_id: str, issuer: Issuer
+) -> None:
+    token, other = issuer.token("team-a"), issuer.token("team-a")
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=replicas[0].address, headers=headers, timeout=30) as client:
+        for _ in range(1201):  # the minute may change once meanwhile
+            answer = client.post("/mcp/streamTicket", json={"job_id": job_id})
+            if answer.status_code != 200:
+                break
+    assert (answer.status_code, answer.json()["name"]) == (429, "too_many_tickets")
+    assert answer.headers["retry-after"] == "60"
+    ticket_of(replicas[0], job_id, other)

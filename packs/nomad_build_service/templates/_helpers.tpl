@@ -5,6 +5,7 @@
 [[- if not (regexMatch "^$|^[^/@[:space:]]+/[^@:[:space:]]+$" (var "intermediate_repository" .)) ]][[ fail (printf "variable intermediate_repository must be HOST/PATH without tag, not %q" (var "intermediate_repository" .)) ]][[ end -]]
 [[- if not (has (var "auth_mode" .) (list "none" "jwt" "nomad" "jwt,nomad")) ]][[ fail (printf "variable auth_mode must be nomad, jwt, jwt,nomad or none, not %q" (var "auth_mode" .)) ]][[ end -]]
 [[- if and (hasPrefix "jwt" (var "auth_mode" .)) (or (not (var "auth_audience" .)) (and (not (var "auth_issuer" .)) (not (var "auth_jwks_url" .)))) ]][[ fail "auth_mode jwt needs auth_audience, and auth_issuer or auth_jwks_url" ]][[ end -]]
+[[- if not (has (var "audit" .) (list "changes" "all")) ]][[ fail (printf "variable audit must be changes or all, not %q" (var "audit" .)) ]][[ end -]]
 [[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]

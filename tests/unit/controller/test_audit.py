@@ -71,6 +71,16 @@ def test_long_values_are_cut_and_lines_are_bounded(log: io.StringIO) -> None:
     assert len(log.getvalue()) < 1000
 
 
+def test_values_that_are_no_text_are_named_by_their_kind(log: io.StringIO) -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (deep, {"a": 1}, float("nan"), 10**4000, True, 7):
+        Audit("all").done("x", job_id=value)
+    told = [json.loads(line)["job_id"] for line in log.getvalue().splitlines()]
+    assert told == ["<list>", "<dict>", "<float>", "<int>", True, 7]
+
+
 def test_changes_and_refusals_are_told_and_reads_only_where_asked(log: io.StringIO) -> None:
     for mode in ("changes", "all"):
         audit = Audit(mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from controller.exposure import check, is_loopback
 from controller.settings import SettingError, load
 
 
@@ -55,3 +56,61 @@ def test_build_classes_name_their_jobs() -> None:
 def test_a_bad_value_is_named_with_its_source(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=f"environment {name}"):
         load({name: value}, {})
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        "[]",
+        '{"a": []}',
+        '{"a": {"repositorys": []}}',
+        '{"a": {"repositories": "github.com/acme"}}',
+        '{"a": {"registries": [""]}}',
+        '{"a": {"vault_paths": [1]}}',
+        '{"a": {"max_running": "3"}}',
+        '{"a": {"max_queued": -1}}',
+        '{"a": {"max_queued": true}}',
+    ],
+)
+def test_a_policy_that_would_not_do_what_it_says_is_refused(policies: str) -> None:
+    with pytest.raises(SettingError, match="owner_policies"):
+        load({"NBS_OWNER_POLICIES": policies}, {})
+
+
+def test_flags_are_true_or_false() -> None:
+    assert load({"NBS_ALLOW_ANONYMOUS": "true"}, {}).allow_anonymous
+    assert not load({"NBS_ALLOW_ANONYMOUS": "False"}, {}).allow_anonymous
+    with pytest.raises(SettingError, match="ALLOW_ANONYMOUS"):
+        load({"NBS_ALLOW_ANONYMOUS": "no"}, {})
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("127.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("0", False),
+        ("::", False),
+        ("", False),
+        ("::ffff:0.0.0.0", False),
+        ("192.0.2.1", False),
+        ("no-such-name.invalid", False),
+    ],
+)
+def test_what_only_this_host_reaches(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_a_network_is_served_only_with_credentials_or_on_purpose() -> None:
+    open_to_all = {"NBS_BIND": "0.0.0.0"}
+    with pytest.raises(SettingError, match=r"auth_mode.*127\.0\.0\.1.*allow_anonymous"):
+        check(load(open_to_all, {}))
+    with pytest.raises(SettingError):
+        check(load(open_to_all, {"auth_mode": ""}))
+    check(load(open_to_all | {"NBS_AUTH_MODE": "nomad"}, {}))
+    check(load(open_to_all | {"NBS_ALLOW_ANONYMOUS": "true"}, {}))
+    check(load({}, {}))
