@@ -11,6 +11,8 @@ from controller.errors import UnknownBuildError
 from controller.history import History
 from controller.logs import Logs
 from controller.metrics import Metrics
+from controller.webhook_mark import pending
+from controller.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +21,18 @@ class Recorder:
     """Called by the watch for each build that may have ended."""
 
     def __init__(
-        self, builds: Builds, logs: Logs, history: History, metrics: Metrics, audit: Audit
+        self,
+        builds: Builds,
+        logs: Logs,
+        history: History,
+        webhooks: Webhooks,
+        metrics: Metrics,
+        audit: Audit,
     ) -> None:
         self._builds = builds
         self._logs = logs
         self._history = history
+        self._webhooks = webhooks
         self._metrics = metrics
         self._audit = audit
 
@@ -35,7 +44,10 @@ class Recorder:
             return True  # purged before anybody could read it
         if not build.status.final:
             return False
-        if await self._history.add(build, await self._logs.tails(build)):
+        marks = pending(build, await self._builds.webhook_request(build))
+        if await self._history.add(build, await self._logs.tails(build), *marks):
+            if marks:
+                self._webhooks.wake()
             self._metrics.ended(build)
             self._audit.done(
                 "recordEnd",

@@ -21,6 +21,7 @@ NAMES = [
     "placement",
     "git_credentials",
     "registry_credentials",
+    "webhook_secret",
     "git_ref",
     "dockerfile",
     "push",
