@@ -182,7 +182,9 @@ def test_the_retention_removes_what_is_old(
 
     before = len(
         httpx.get(
-            f"{cluster.consul.address}/v1/kv/{PREFIX}?keys", headers=cluster.consul.headers
+            # Other deployments have theirs in the same Consul.
+            f"{cluster.consul.address}/v1/kv/{PREFIX}default.image-build?keys",
+            headers=cluster.consul.headers,
         ).json()
     )
     with serving(cluster, tmp_path, settings) as one, serving(cluster, tmp_path, settings) as two:
