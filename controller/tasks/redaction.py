@@ -27,8 +27,8 @@ _SHORTEST = 4
 _PIECE = 8  # characters of an encoded value that are no coincidence
 _LONGEST_ROW = 256  # characters; programs that wrap lines wrap them earlier
 _CUT_FROM = 2 * _PIECE  # shorter values are not looked for in pieces
-# A row of a hex dump, `68:75:6e`, `%68%75`, `\x68\x75`, `6875 6e74`; what runs on without a break is
-# found as it is.
+# A row of a hex dump, `68:75:6e`, `%68%75`, `\x68\x75`, `6875 6e74`; without
+# a break it is found as it is.
 _BREAK = r"(?: ?\\x|[ :%])"
 _TWO = "[0-9A-Fa-f][0-9A-Fa-f]"
 _ROW = re.compile(rf"(?<![0-9A-Za-wyz]){_TWO}(?:{_TWO})?{_BREAK}{_TWO}(?:{_BREAK}?{_TWO})+")
@@ -162,7 +162,7 @@ def _escapes(character: str) -> str:
         forms += [r"'\\''", "'\"'\"'"]
     if character == "\\":
         # Several in a row are one for this pattern: each program that quotes doubles them.
-        return rf"(?>\\{{1,16}}+|{'|'.join(forms)})"
+        return rf"(?:\\{{1,16}}+|{'|'.join(forms)})"
     backslashed = [
         re.escape(character),
         "".join(rf"\\{{0,8}}x(?i:{byte:02x})" for byte in raw),
@@ -171,7 +171,7 @@ def _escapes(character: str) -> str:
     ]
     if character in _BACKSLASHED:
         backslashed.append(_BACKSLASHED[character])
-    return rf"(?>{'|'.join(forms)}|\\{{0,8}}+(?:{'|'.join(backslashed)}))"
+    return rf"(?:{'|'.join(forms)}|\\{{0,8}}+(?:{'|'.join(backslashed)}))"
 
 
 def _cut_out(text: str, standard: str, encoded: str) -> str:

@@ -212,8 +212,23 @@ def test_redaction_leaves_other_text() -> None:
 def test_redaction_takes_time_in_proportion_to_the_text() -> None:
     """The worst lines that could be written for it: beginnings of the secret and its forms."""
     redactor = Redactor()
-    redactor.add("a/" * 30, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", "\\'\"&<>" * 6)
-    for unit in ("a/", "a", "\\", "&", "%61", "61 ", "YWFh", "\\\\x61", "&#x61;", "'\\''"):
+    redactor.add(
+        "a/" * 30, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", "\\'\"&<>" * 6, "%25" * 20, "&amp;" * 20
+    )
+    for unit in (
+        "a/",
+        "a",
+        "\\",
+        "&",
+        "%61",
+        "61 ",
+        "YWFh",
+        "\\\\x61",
+        "&#x61;",
+        "%25",
+        "&amp;",
+        "'\\''",
+    ):
         seconds = []
         for size in (2_000, 32_000):
             line = (unit * size)[:size]
