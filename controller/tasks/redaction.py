@@ -162,7 +162,7 @@ def _escapes(character: str) -> str:
         forms += [r"'\\''", "'\"'\"'"]
     if character == "\\":
         # Several in a row are one for this pattern: each program that quotes doubles them.
-        return rf"(?:\\{{1,16}}+|{'|'.join(forms)})"
+        return rf"(?:\\{{1,16}}+|(?:{'|'.join(forms)}){{1,16}}+)"
     backslashed = [
         re.escape(character),
         "".join(rf"\\{{0,8}}x(?i:{byte:02x})" for byte in raw),
