@@ -157,6 +157,9 @@ def _over(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
     failed: Json | None = None
     if outcome is not None and outcome["status"] == "SUCCEEDED":
         status = Status.SUCCEEDED
+        # Results could be planted; how a task ended, Nomad itself has seen.
+        if bad := next((one for one in PHASES if task_state(allocation, one).get("Failed")), None):
+            status, failed = Status.FAILED, _tampered(bad)
     elif outcome is not None and outcome["status"] == "FAILED":
         status, failed = Status.FAILED, outcome["failure"]
     elif stopped:
@@ -171,6 +174,10 @@ def _over(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
         failure=dict(failed) if failed else None,
         **fields,
     )
+
+
+def _tampered(phase: str) -> Json:
+    return failure(phase, "TamperedResult", f"task {phase} failed, but its result says otherwise")
 
 
 def _why(facts: Facts, allocation: Json) -> Json:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from controller.contract.reasons import REASONS
@@ -25,6 +26,30 @@ PHASE_STATUSES = ("succeeded", "failed", "skipped", "killed")
 OUTCOME_STATUSES = ("SUCCEEDED", "FAILED", "KILLED")
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+# What fields are, where they are there. A list holds the type of the items.
+_RESULT: dict[str, Any] = {
+    "started_at": datetime,
+    "finished_at": datetime,
+    "duration_seconds": int | float,
+    "log_lines_dropped": int,
+    "source": str,
+    "image": str,
+    "steps": [dict],
+    "commands": [dict],
+    "references": [str],
+    "cache": dict,
+}
+_FAILURE: dict[str, Any] = {
+    "phase": str,
+    "step": str,
+    "dockerfile_line": int,
+    "command": str,
+    "exit_code": int,
+    "log_tail": [str],
+    "hint": str,
+    "retryable": bool,
+    "fix_owner": str,
+}
 COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 
 
@@ -78,6 +103,7 @@ def parse_phase_result(raw: bytes, *, phase: str, alloc_id: str) -> dict[str, An
     _check(result, "commit", COMMIT)
     _check(result, "image_id", DIGEST)
     _check(result, "digest", DIGEST)
+    _check_shape(result, _RESULT)
     return result
 
 
@@ -89,8 +115,14 @@ def parse_outcome(raw: bytes, *, alloc_id: str) -> dict[str, Any]:
     _check_failure(outcome.get("failure"), needed=outcome["status"] != "SUCCEEDED")
     _check(outcome, "commit", COMMIT)
     _check(outcome, "digest", DIGEST)
-    if not isinstance(outcome.get("phases"), dict):
+    phases = outcome.get("phases")
+    if not isinstance(phases, dict):
         raise ValueError("phases is missing")
+    for phase in phases.values():
+        _check_shape(phase, _RESULT)
+        if phase.get("status") not in PHASE_STATUSES:
+            raise ValueError(f"unknown status {phase.get('status')!r}")
+    _check_shape(outcome, _RESULT)
     return outcome
 
 
@@ -123,3 +155,29 @@ def _check_failure(value: object, *, needed: bool) -> None:
         raise ValueError("failure has no known reason")
     if not isinstance(value.get("message"), str) or not value["message"]:
         raise ValueError("failure has no message")
+    _check_shape(value, _FAILURE)
+
+
+def _check_shape(document: object, shape: Mapping[str, Any]) -> None:
+    """Fields that are absent or null are well; the others are what readers take them for."""
+    if not isinstance(document, dict):
+        raise ValueError("a part of it is not a JSON object")
+    for name, wanted in shape.items():
+        value = document.get(name)
+        if value is None:
+            continue
+        if wanted is datetime:
+            well = isinstance(value, str) and _is_time(value)
+        elif isinstance(wanted, list):
+            well = isinstance(value, list) and all(isinstance(one, wanted[0]) for one in value)
+        else:
+            well = isinstance(value, wanted) and not (wanted is int and isinstance(value, bool))
+        if not well:
+            raise ValueError(f"{name} is malformed")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

@@ -7,6 +7,7 @@ numbers: those come from our own reading of the Dockerfile.
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,10 +15,12 @@ from controller.tasks import sealing
 from controller.tasks.dockerfile import Dockerfile, Instruction
 
 _STEP = re.compile(
-    r"(?:\[(?P<stage>\d+)/(?P<stages>\d+)\] )?STEP (?P<step>\d+)/(?P<of>\d+): "
+    r"(?:\[(?P<stage>\d{1,6})/(?P<stages>\d{1,6})\] )?STEP (?P<step>\d{1,6})/(?P<of>\d{1,6}): "
     r"(?P<text>.*)"
 )
 _CACHED = re.compile(r"--> (?:Using cache|Cache pulled from remote)\b")
+# What a RUN step prints may look like a step or an error: only so many of each are believed.
+_STEPS, _ERRORS = 2000, 50
 _SPACE = re.compile(r"\s+")
 
 
@@ -42,15 +45,17 @@ class BuildProgress:
     def __init__(self, dockerfile: Dockerfile) -> None:
         self._dockerfile = dockerfile
         self.steps: list[Step] = []
-        self.errors: list[str] = []
+        self.errors: deque[str] = deque(maxlen=_ERRORS)
+        self._used: set[int | None] = set()
         self.not_started = False
 
     def feed(self, stream: str, text: str) -> None:
         """Take in one line of `stdout` or `stderr`."""
         match = _STEP.match(text)
-        if match:
+        if match and len(self.steps) < _STEPS:
             stage = int(match["stage"] or 1)
             line = self._line(stage, int(match["step"]), match["text"])
+            self._used.add(line)
             self.not_started = False
             self.steps.append(
                 Step(
@@ -95,9 +100,8 @@ class BuildProgress:
             instruction = stages[stage - 1].instructions[step - 1]
             if _same(instruction, wanted):
                 return instruction.line
-        used = {done.line for done in self.steps}
         for instruction in (i for s in stages for i in s.instructions):
-            if instruction.line not in used and _same(instruction, wanted):
+            if instruction.line not in self._used and _same(instruction, wanted):
                 return instruction.line
         return None
 

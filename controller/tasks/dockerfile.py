@@ -104,7 +104,7 @@ def parse(text: str, build_args: Mapping[str, str]) -> Dockerfile:
         raise PhaseFailed("DockerfileInvalid", "the Dockerfile has no FROM instruction")
     return Dockerfile(
         tuple(stages),
-        tuple(dict.fromkeys(_images(stages, global_args))),
+        tuple(dict.fromkeys(_images(stages, global_args, build_args))),
         frozenset(arguments),
     )
 
@@ -199,7 +199,9 @@ def _assignments(instruction: Instruction) -> list[str]:
     return re.findall(r"(?:[^\s\"']|\"[^\"]*\"|'[^']*')+", instruction.text)
 
 
-def _images(stages: list[Stage], global_args: Mapping[str, str]) -> Iterator[str]:
+def _images(
+    stages: list[Stage], global_args: Mapping[str, str], given: Mapping[str, str]
+) -> Iterator[str]:
     names: set[str] = set()
     for index, stage in enumerate(stages):
         first = stage.instructions[0]
@@ -207,9 +209,12 @@ def _images(stages: list[Stage], global_args: Mapping[str, str]) -> Iterator[str
             yield _reference(first, stage.base)
         if stage.name:
             names.add(stage.name)
+        args = dict(global_args)
         for instruction in stage.instructions[1:]:
+            if instruction.keyword == "ARG":
+                _declare(instruction, args, given)
             for source in _sources(instruction):
-                source = _expand(source, global_args)
+                source = _expand(source, args)
                 known = source.lower() in names or (is_number(source) and int(source) < index)
                 if source and source != "scratch" and not known:
                     yield _reference(instruction, source)

@@ -6,21 +6,29 @@ written into the task's own directory, where no earlier task could plant one.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import os
 import stat
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
 from controller.contract.log_line import utc
-from controller.contract.results import OUTCOME_FILE, PHASES, SCHEMA, failure, phase_log_path
+from controller.contract.results import (
+    MAX_RESULT_BYTES,
+    OUTCOME_FILE,
+    PHASES,
+    SCHEMA,
+    failure,
+    phase_log_path,
+)
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.phase import read_request
-from controller.tasks.phase_results import read_result
+from controller.tasks.phase_results import of_bounded_size, read_result
 from controller.tasks.sandbox import Sandbox
 from controller.tasks.storage import OwnerStorage
-from controller.tasks.untrusted_files import directory, write_json
+from controller.tasks.untrusted_files import directory, remove, write_json
 
 _KEPT_FIELDS = ("commit", "source", "steps", "cache", "commands", "image", "digest", "references")
 
@@ -29,9 +37,13 @@ def run(environment: TaskEnvironment) -> int:
     """Write the outcome, then clean up. 0 means that the outcome counts."""
     outcome = _outcome(environment)
     with directory(environment.task_dir) as own:
-        write_json(own, OUTCOME_FILE, outcome)
+        write_json(own, OUTCOME_FILE, of_bounded_size(outcome, MAX_RESULT_BYTES))
     print(f"outcome: {outcome['status']}", flush=True)
-    for problem in _clean(environment):
+    try:
+        problems = _clean(environment)
+    except Exception as error:  # the outcome stands, whatever was left to trip the cleanup up
+        problems = [f"{type(error).__name__}: {error}"]
+    for problem in problems:
         print(f"cleanup: {problem}", file=sys.stderr, flush=True)
     return 0
 
@@ -91,9 +103,10 @@ def _outcome(environment: TaskEnvironment) -> dict[str, Any]:
 def _log_sizes(environment: TaskEnvironment) -> dict[str, Any]:
     sizes = {}
     for phase in PHASES:
-        path = environment.alloc_dir / phase_log_path(phase)
+        *folders, name = phase_log_path(phase).split("/")
         try:
-            status = path.lstat()
+            with directory(environment.alloc_dir, *folders) as logs:
+                status = os.lstat(name, dir_fd=logs)
         except OSError:
             continue
         if stat.S_ISREG(status.st_mode):
@@ -106,10 +119,12 @@ def _clean(environment: TaskEnvironment) -> list[str]:
     problems: list[str] = []
     for task in PHASES:
         # Only where the tasks of an allocation share a file system (raw_exec) is there anything.
-        secrets = environment.alloc_dir.parent / task / "secrets"
-        for leftover in ("nomad_vault.jwt", "registry-auth.json"):
-            (secrets / leftover).unlink(missing_ok=True)
-        shutil.rmtree(secrets / "git", ignore_errors=True)
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            directory(environment.alloc_dir.parent, task, "secrets") as secrets,
+        ):
+            for leftover in ("nomad_vault.jwt", "registry-auth.json", "git"):
+                problems += remove(secrets, leftover)
     try:
         request = read_request(environment)
         storage = OwnerStorage(environment, request["owner"])

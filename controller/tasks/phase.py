@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,11 +25,18 @@ from controller.tasks.disk import DiskFloor
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed, Stopped
 from controller.tasks.phase_log import PhaseLog
+from controller.tasks.phase_results import of_bounded_size
 from controller.tasks.process import Deadline
 from controller.tasks.redaction import Redactor
-from controller.tasks.untrusted_files import create, directory, write_json
+from controller.tasks.untrusted_files import (
+    create,
+    directory,
+    only_plain,
+    remove,
+    write_json,
+)
 
-_QUOTED_LINES = 40  # of the log, in a failure
+_QUOTED_LINES, _QUOTED_CHARACTERS = 40, 2000  # of the log, in a failure
 _PUBLISH_WITHIN = 900  # seconds; publishing has no timeout of its own in a request
 
 
@@ -64,13 +72,16 @@ def run(
     """
     _stop_by_exception()
     redactor = Redactor()
-    with directory(environment.alloc_dir, "data", "nbs", "logs", create=True) as logs:
-        log = PhaseLog(create(logs, f"{name}.log"), environment.log_max_bytes, redactor)
+    log_file, planted = _log_file(name, environment)
+    log = PhaseLog(log_file, environment.log_max_bytes, redactor)
     phase = Phase(
         name, environment, {}, log, redactor, Deadline.after(_PUBLISH_WITHIN), {}, datetime.now(UTC)
     )
     failed: dict[str, Any] | None = None
     try:
+        if planted:
+            environment.identity_file.unlink(missing_ok=True)
+            raise PhaseFailed("TamperedResult", planted)
         phase.request = (read or read_request)(environment)
         floor = DiskFloor(environment.storage_dir, environment.disk_floor_bytes)
         phase.deadline = Deadline.after(
@@ -123,9 +134,41 @@ def run(
         "log_lines_dropped": log.dropped,
         **phase.fields,
     }
-    with directory(environment.alloc_dir, "data", "nbs") as results:
-        write_json(results, f"{name}.json", result)
+    try:
+        with directory(environment.alloc_dir, "data", "nbs") as results:
+            write_json(results, f"{name}.json", of_bounded_size(result))
+    except OSError as error:  # planted there: `finish` finds no result, and says so
+        print(f"the result cannot be written: {error}", file=sys.stderr, flush=True)
+        return 1
     return 0 if status in ("succeeded", "skipped") else 1
+
+
+def _log_file(name: str, environment: TaskEnvironment) -> tuple[int, str]:
+    """The log, open for writing, and what was planted where it belongs, in words.
+
+    Where an earlier task has put links or the like among the phases' files, all of that is removed
+    at once: people read these files through Nomad, which follows links within an allocation, and
+    this task's secrets lie there too. Without a place of its own the log is Nomad's stdout alone.
+    """
+    found: list[str] = []
+    try:
+        with directory(environment.alloc_dir, "data", "nbs", create=True) as results:
+            for planted in only_plain(results, "logs"):
+                found += [planted, *remove(results, planted)]
+        with directory(environment.alloc_dir, "data", "nbs", "logs", create=True) as logs:
+            for planted in only_plain(logs):
+                found += [planted, *remove(logs, planted)]
+            try:
+                file = create(logs, f"{name}.log")
+            except FileExistsError:
+                found += [f"{name}.log", *remove(logs, f"{name}.log")]
+                file = create(logs, f"{name}.log")
+    except OSError as error:
+        file = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        found.append(f"{error.filename}: {error.strerror}")
+    if not found:
+        return file, ""
+    return file, f"an earlier task left what does not belong there: {', '.join(found)[:500]}"
 
 
 def read_request(environment: TaskEnvironment) -> dict[str, Any]:
@@ -159,7 +202,7 @@ def _failure(name: str, log: PhaseLog, redactor: Redactor, error: PhaseFailed) -
         name,
         error.reason,
         redactor.redact(error.message),
-        log_tail=list(log.tail)[-_QUOTED_LINES:],
+        log_tail=[line[:_QUOTED_CHARACTERS] for line in list(log.tail)[-_QUOTED_LINES:]],
         **details,
     )
 

@@ -11,7 +11,8 @@ from controller.tasks.redaction import Redactor
 
 # What a failure quotes. More lines than an agent wants to read, few enough to hold in memory.
 TAIL_LINES = 200
-_LONGEST_LINE = 16 << 10
+# Well below what `process` hands over of a line: a secret that is cut there is not shown at all.
+_LONGEST_LINE = 12 << 10
 _RESERVE = 4 << 10  # kept free below the cap, so that the runner's own last words always fit
 
 

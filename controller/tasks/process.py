@@ -8,9 +8,10 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from controller.tasks.errors import DeadlinePassed
 
@@ -45,6 +46,25 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self.at - time.monotonic())
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError where the block takes longer; for the main thread, not to be nested.
+
+    A socket's timeout begins anew with each byte: a server that drips would never reach it.
+    """
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"no whole answer within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Program:
@@ -154,25 +174,38 @@ class Program:
 
 
 class _Lines:
-    """Cuts a byte stream into lines; a line without end is cut at `_LONGEST_LINE` bytes."""
+    """Cuts a byte stream into lines. Of a longer line only the first `_LONGEST_LINE` bytes count:
+    pieces of one line would each be searched for secrets on their own, and one would be cut.
+    """
 
     def __init__(self, stream: str, on_line: OnLine) -> None:
         self._stream = stream
         self._on_line = on_line
         self._rest = b""
+        self._left_out = 0
 
     def feed(self, chunk: bytes) -> None:
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        *lines, rest = chunk.split(b"\n")
         for line in lines:
-            self._on_line(self._stream, line.decode("utf-8", "replace"))
-        while len(self._rest) > _LONGEST_LINE:
-            self._on_line(self._stream, self._rest[:_LONGEST_LINE].decode("utf-8", "replace"))
-            self._rest = self._rest[_LONGEST_LINE:]
+            self._add(line)
+            self._hand_over()
+        self._add(rest)
 
     def end(self) -> None:
         if self._rest:
-            self._on_line(self._stream, self._rest.decode("utf-8", "replace"))
-            self._rest = b""
+            self._hand_over()
+
+    def _add(self, piece: bytes) -> None:
+        room = _LONGEST_LINE - len(self._rest)
+        self._left_out += max(0, len(piece) - room)
+        self._rest += piece[:room]
+
+    def _hand_over(self) -> None:
+        text = self._rest.decode("utf-8", "replace")
+        if self._left_out:
+            text += f" … [{self._left_out} bytes left out]"
+        self._rest, self._left_out = b"", 0
+        self._on_line(self._stream, text)
 
 
 class _Bytes:

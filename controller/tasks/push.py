@@ -22,6 +22,7 @@ from controller.contract.results import failure
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
+from controller.tasks.process import within
 from controller.tasks.registry import host_of
 from controller.tasks.vault import VaultSession
 
@@ -107,7 +108,7 @@ class _Upload:
         if self._basic:
             request.add_header("Authorization", self._basic)
         try:
-            with _OPENER.open(request, timeout=_TIMEOUT) as answer:
+            with within(_TIMEOUT), _OPENER.open(request, timeout=_TIMEOUT) as answer:
                 found = json.loads(answer.read(_MOST))
             if not isinstance(found, dict):
                 raise ValueError("the token service's answer is no object")
@@ -123,7 +124,7 @@ class _Upload:
         if authorization:
             request.add_header("Authorization", authorization)
         try:
-            with _OPENER.open(request, timeout=_TIMEOUT) as answer:
+            with within(_TIMEOUT), _OPENER.open(request, timeout=_TIMEOUT) as answer:
                 return answer.status, answer.headers
         except urllib.error.HTTPError as error:
             return error.code, error.headers

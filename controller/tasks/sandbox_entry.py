@@ -6,6 +6,7 @@ is there, waits until the network is connected, closes the near addresses off, a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -14,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 _SIOCSIFFLAGS = 0x8914
@@ -36,6 +38,7 @@ def enter(spec: str) -> int:
     os.close(wanted["go_fd"])
     if not told:  # the runner died or found the network wanting
         return _FAILED
+    _be_killed_first()
     if wanted["routes"]:
         done = subprocess.run(
             ["ip", "-batch", "-"], input=wanted["routes"], text=True, capture_output=True
@@ -51,6 +54,12 @@ def enter(spec: str) -> int:
 
 def _become(argv: list[str]) -> NoReturn:
     os.execvp(argv[0], argv)  # noqa: S606  no shell is the point
+
+
+def _be_killed_first() -> None:
+    """Where memory runs out, the kernel shall take untrusted code, not the runner that reports."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _own_sysfs() -> None:

@@ -29,6 +29,14 @@ _REGISTRIES_HEADER = """\
 unqualified-search-registries = ["docker.io"]
 short-name-mode = "permissive"
 """
+# An image comes from a registry, whatever a Dockerfile calls it: `oci:` or `dir:` would open files
+# of the node. See containers-policy.json(5).
+_REGISTRIES_ONLY = """\
+{
+  "default": [{"type": "reject"}],
+  "transports": {"docker": {"": [{"type": "insecureAcceptAnything"}]}}
+}
+"""
 
 
 class OwnerStorage:
@@ -140,7 +148,7 @@ def registries_env(environment: TaskEnvironment, home: Path) -> dict[str, str]:
             for host in environment.insecure_registries
         )
     )
-    (config / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    (config / "policy.json").write_text(_REGISTRIES_ONLY)
     return tool_env(home)
 
 

@@ -104,7 +104,7 @@ class _Tests:
             self._create(name)
             for _ in range(sealing.ATTEMPTS):
                 code, said = self._run(name, argv)
-                if not (code and said and sealing.refused(said[0])):
+                if not (code and sealing.refused(said[0])):
                     break
                 log.say("buildah could not start the command: trying again")
         except DeadlinePassed:
@@ -121,20 +121,32 @@ class _Tests:
             raise _failure(number, of, shown, code, said, self._memory)
 
     def _run(self, name: str, argv: list[str]) -> tuple[int, list[str]]:
-        """Run a command in a container that was made for it: exit code and output."""
+        """Run a command in a container made for it: exit code, and the two lines that may say why.
+
+        The first line of all, and the one that says that the command was not started. A test may
+        print without end, so nothing more of it is kept here.
+        """
         options = [
             word
             for key, value in self._phase.request["test"]["env"].items()
             for word in ("--env", f"{key}={value}")
         ]
         said: list[str] = []
+
+        def on_line(stream: str, text: str) -> None:
+            text = self._phase.log.write(stream, text)
+            if not said:
+                said.extend((text, ""))
+            if not said[1] and text.startswith(_NOT_STARTED):
+                said[1] = text
+
         code = self._sandbox.run(
             self._storage.buildah("run", "--isolation", "chroot", *options, name, "--", *argv),
-            lambda stream, text: said.append(self._phase.log.write(stream, text)),
+            on_line,
             self._deadline,
             network=self._network,
         )
-        return code, said
+        return code, said or ["", ""]
 
     def _create(self, name: str) -> None:
         code, _, said = self._sandbox.capture(

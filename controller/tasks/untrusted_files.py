@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +66,7 @@ def read_bytes(handle: int, name: str, limit: int = MAX_RESULT_BYTES) -> bytes:
 
 def write_json(handle: int, name: str, document: dict[str, Any]) -> None:
     """Write a document under a directory handle: whole or not at all, whatever stood there."""
-    partial = f".{name}.{os.getpid()}"
+    partial = f".{name}.{secrets.token_hex(8)}"
     fd = os.open(
         partial,
         os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
@@ -73,7 +75,39 @@ def write_json(handle: int, name: str, document: dict[str, Any]) -> None:
     )
     with os.fdopen(fd, "wb") as file:
         file.write(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
+    remove(handle, name)
     os.rename(partial, name, src_dir_fd=handle, dst_dir_fd=handle)
+
+
+def remove(handle: int, name: str) -> list[str]:
+    """Remove a file or a directory with all below it, following no link; problems in words."""
+    try:
+        if stat.S_ISDIR(os.lstat(name, dir_fd=handle).st_mode):
+            shutil.rmtree(name, dir_fd=handle)
+        else:
+            os.unlink(name, dir_fd=handle)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [f"{name} could not be removed: {error.strerror}"]
+    return []
+
+
+def only_plain(handle: int, *known: str) -> list[str]:
+    """What lies under a directory handle and is neither a plain file of one name nor in `known`.
+
+    Whoever reads these files later (Nomad does, as root, and follows links) must not be led away.
+    """
+    found = []
+    for name in os.listdir(handle):
+        try:
+            status = os.lstat(name, dir_fd=handle)
+        except FileNotFoundError:
+            continue  # another phase, running beside this one, has renamed it
+        plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if not plain and not (name in known and stat.S_ISDIR(status.st_mode)):
+            found.append(name)
+    return sorted(found)
 
 
 def create(handle: int, name: str) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.process import within
 from controller.tasks.redaction import Redactor
 
 _TIMEOUT = 10  # seconds for one call
@@ -123,7 +124,7 @@ class VaultSession:
         )
         if self._opener is None:
             self._opener = _opener(self._environment.vault_cacert)
-        with self._opener.open(request, timeout=_TIMEOUT) as response:
+        with within(_TIMEOUT), self._opener.open(request, timeout=_TIMEOUT) as response:
             raw = response.read(1 << 20)
         return json.loads(raw) if raw else {}
 

@@ -52,8 +52,7 @@ def test_process_endless_line_is_cut_and_not_kept_in_memory() -> None:
         Deadline.after(10),
         env=ENV,
     )
-    assert "".join(heard) == "x" * 1_000_000
-    assert max(map(len, heard)) < 200_000
+    assert heard == ["x" * 65_536 + f" … [{1_000_000 - 65_536} bytes left out]"]
 
 
 def test_process_deadline_kills_the_whole_group(tmp_path: Path) -> None:
