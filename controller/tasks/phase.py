@@ -31,6 +31,7 @@ from controller.tasks.redaction import Redactor
 from controller.tasks.untrusted_files import (
     create,
     directory,
+    may_be_directory,
     only_plain,
     remove,
     write_json,
@@ -152,6 +153,10 @@ def _log_file(name: str, environment: TaskEnvironment) -> tuple[int, str]:
     """
     found: list[str] = []
     try:
+        for above, name in (((), "data"), (("data",), "nbs"), (("data", "nbs"), "logs")):
+            with directory(environment.alloc_dir, *above, create=True) as parent:
+                if not may_be_directory(parent, name):
+                    found += [name, *remove(parent, name)]
         with directory(environment.alloc_dir, "data", "nbs", create=True) as results:
             for planted in only_plain(results, "logs"):
                 found += [planted, *remove(results, planted)]

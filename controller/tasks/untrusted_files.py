@@ -93,6 +93,14 @@ def remove(handle: int, name: str) -> list[str]:
     return []
 
 
+def may_be_directory(handle: int, name: str) -> bool:
+    """Whether a name is free or a directory of its own, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(name, dir_fd=handle).st_mode)
+    except FileNotFoundError:
+        return True
+
+
 def only_plain(handle: int, *known: str) -> list[str]:
     """What lies under a directory handle and is neither a plain file of one name nor in `known`.
 
