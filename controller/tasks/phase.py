@@ -153,10 +153,10 @@ def _log_file(name: str, environment: TaskEnvironment) -> tuple[int, str]:
     """
     found: list[str] = []
     try:
-        for above, name in (((), "data"), (("data",), "nbs"), (("data", "nbs"), "logs")):
+        for above, below in (((), "data"), (("data",), "nbs"), (("data", "nbs"), "logs")):
             with directory(environment.alloc_dir, *above, create=True) as parent:
-                if not may_be_directory(parent, name):
-                    found += [name, *remove(parent, name)]
+                if not may_be_directory(parent, below):
+                    found += [below, *remove(parent, below)]
         with directory(environment.alloc_dir, "data", "nbs", create=True) as results:
             for planted in only_plain(results, "logs"):
                 found += [planted, *remove(results, planted)]

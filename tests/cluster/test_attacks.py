@@ -65,7 +65,7 @@ def during_the_test(builds: Builds) -> Iterator[tuple[dict[str, Any], str, str]]
     )
     job_id = builds.submit(request)
     shell = f"/bin/sh\0-c\0echo {token};".encode()
-    process = eventually("the test runs", lambda: _process(shell))
+    process = eventually("the test runs", lambda: _process(shell), 20)
     allocation = builds.allocation(nomad_job_id(job_id))
     assert allocation is not None
     try:
