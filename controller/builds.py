@@ -43,6 +43,7 @@ class Builds:
     ) -> None:
         self._namespace = settings.namespace
         self._parents = settings.parent_jobs
+        self._secret_wait = settings.secret_wait
         self._nomad = nomad
         self._files = files
         self._history = history
@@ -126,6 +127,7 @@ class Builds:
                 evaluations=evaluations,
                 results=results,
                 outcome=outcome,
+                secret_wait=self._secret_wait,
             )
         ), complete
 

@@ -40,6 +40,7 @@ class Facts:
     allocations: Sequence[Json] = ()
     evaluations: Sequence[Json] = ()
     results: Mapping[str, Json] = field(default_factory=dict)
+    secret_wait: float = 120.0
     outcome: Json | None = None
 
 
@@ -133,6 +134,8 @@ def _running(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
     if any(phases[phase].status in ("failed", "killed") for phase in PHASES):
         message = "the build has ended and cleans up"
         status = _RUNNING[next(p for p in PHASES if phases[p].status in ("failed", "killed"))]
+    elif started and task_events.blocked(task_state(allocation, current)):
+        message = task_events.waiting(allocation, current)
     if facts.job.get("Stop"):
         message = "the build was stopped and cleans up"
     if allocation["ClientStatus"] == "unknown":
@@ -162,6 +165,8 @@ def _over(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
             status, failed = Status.FAILED, _tampered(bad)
     elif outcome is not None and outcome["status"] == "FAILED":
         status, failed = Status.FAILED, outcome["failure"]
+    elif refused := _secret_refused(facts, allocation):
+        status, failed = Status.FAILED, refused
     elif stopped:
         status, failed = Status.CANCELLED, None
     else:
@@ -174,6 +179,15 @@ def _over(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
         failure=dict(failed) if failed else None,
         **fields,
     )
+
+
+def _secret_refused(facts: Facts, allocation: Json) -> Json | None:
+    """The failure of a build that was ended because a task could not have a secret."""
+    for phase in PHASES:
+        found = task_events.blocked(task_state(allocation, phase))
+        if found and found.longer_than(facts.secret_wait):
+            return failure(phase, "SecretRefused", f"task {phase} {found.words}")
+    return None
 
 
 def _tampered(phase: str) -> Json:

@@ -11,6 +11,7 @@ from functools import partial
 from controller.addresses import Addresses
 from controller.audit import Audit
 from controller.authentication import Authentication
+from controller.blocked_builds import BlockedBuilds
 from controller.builds import Builds
 from controller.check import Check
 from controller.cleanup import Cleanup
@@ -124,6 +125,7 @@ async def running(
         asyncio.create_task(retention.run()),
         asyncio.create_task(gauges.run()),
         asyncio.create_task(webhooks.run()),
+        asyncio.create_task(BlockedBuilds(settings, nomad).run()),
     ]
     for task in tasks:
         task.add_done_callback(partial(_ended, failed))

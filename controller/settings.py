@@ -245,6 +245,11 @@ class Settings:
     )
     max_body: int = _setting(1 << 20, "Largest request body that is read.")
     relist_interval: float = _setting(20.0, "Time between two full lists of the builds.")
+    secret_wait: float = _setting(
+        120.0,
+        "How long a task may wait for a secret that Nomad is to fetch for it (`template`) before "
+        "the build is ended.",
+    )
     keepalive_interval: float = _setting(15.0, "Time between signs of life on a silent stream.")
     stream_buffer: int = _setting(1 << 20, "Log bytes kept for the watchers of one phase.")
     log_answer: int = _setting(2 << 20, "Most log bytes of a phase in one getLogs answer.")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from controller.contract.results import failure
 
 Json = Mapping[str, Any]
+# https://github.com/hashicorp/nomad: client/allocrunner/taskrunner/template, the event 'Missing: …'
+_MISSING = re.compile(r"^Missing: (?P<what>.*vault\.\w+\(.*)")
 # Nomad's event types for a task that it could not bring to run.
 _START_FAILURES = (
     "Driver Failure",
@@ -18,15 +22,63 @@ _START_FAILURES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A task that cannot start for want of `what`; times are Nomad's, in nanoseconds."""
+
+    what: str
+    since: int
+    killed: int | None
+
+    @property
+    def words(self) -> str:
+        """Why, as far as Nomad tells."""
+        return (
+            f"waits for {self.what}: Vault has no such secret, refuses it to the task's role, or "
+            "does not answer"
+        )
+
+    def longer_than(self, seconds: float, now: int | None = None) -> bool:
+        """Whether it waited so long until it was killed, or until `now`."""
+        end = self.killed or now
+        return end is not None and end - self.since >= seconds * 1e9
+
+
 def exit_code(state: Json) -> int | None:
     """The exit code of a task that has ended, or None."""
     ended = _last(state, "Terminated")
     return int(ended["ExitCode"]) if ended else None
 
 
+def blocked(state: Json) -> Blocked | None:
+    """What a task of the operator's own making waits for: a `template` with a secret in it.
+
+    Our own tasks have none; they ask Vault themselves and learn at once why it refuses. Nomad tells
+    no more than what is missing, and tries again for minutes.
+    """
+    if not _never_started(state):
+        return None
+    since: int | None = None
+    for event in state.get("Events") or []:
+        missing = _MISSING.search(str(event.get("DisplayMessage") or ""))
+        if missing:
+            since, what = since or int(event["Time"]), missing["what"]
+        elif event["Type"] == "Killing" and since:
+            return Blocked(what, since, int(event["Time"]))
+    return Blocked(what, since, None) if since else None
+
+
+def _never_started(state: Json) -> bool:
+    started = state.get("StartedAt")
+    return not started or str(started).startswith("0001-")
+
+
 def waiting(allocation: Json, task: str) -> str:
     """The last thing that Nomad said about a task that has not started."""
-    events = ((allocation.get("TaskStates") or {}).get(task) or {}).get("Events") or []
+    state = (allocation.get("TaskStates") or {}).get(task) or {}
+    if found := blocked(state):
+        return f"task {task} on {allocation.get('NodeName')} {found.words}"
+    events = state.get("Events") or []
     said = str(events[-1].get("DisplayMessage") or "") if events else ""
     return f"placed on {allocation.get('NodeName')}; {said or 'the client has not started it yet'}"
 

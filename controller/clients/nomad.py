@@ -119,6 +119,15 @@ class NomadClient:
         )
         return found
 
+    async def live_allocations(self) -> list[dict[str, Any]]:
+        """Stubs of all allocations that have not ended, with task states."""
+        found: list[dict[str, Any]] = await self.get(
+            "/allocations",
+            task_states="true",
+            filter='ClientStatus == "pending" or ClientStatus == "running"',
+        )
+        return found
+
     async def evaluations(self, job_id: str, namespace: str | None = None) -> list[dict[str, Any]]:
         """A job's evaluations."""
         found: list[dict[str, Any]] = await self.get(

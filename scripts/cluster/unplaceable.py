@@ -6,7 +6,7 @@ nothing satisfies. A controller with NBS_NAME_PREFIX dispatches to it as to any 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -23,12 +23,22 @@ _NOWHERE = {"LTarget": "${node.unique.name}", "RTarget": "no node has this name"
 @contextmanager
 def unplaceable(cluster: Cluster, prefix: str) -> Iterator[str]:
     """Register the job and return its ID; it and its children are purged at the end."""
+    with variant(cluster, prefix, lambda job: job.update(Constraints=[_NOWHERE])) as name:
+        yield name
+
+
+@contextmanager
+def variant(
+    cluster: Cluster, prefix: str, change: Callable[[dict[str, Any]], None]
+) -> Iterator[str]:
+    """The same with any change to the registered job."""
     name = f"{prefix}{PARENT}"
     with httpx.Client(
         base_url=cluster.nomad.address, headers=cluster.nomad.headers, timeout=30, trust_env=False
     ) as nomad:
         job = _ask(nomad, "GET", f"/v1/job/{PARENT}")
-        job |= {"ID": name, "Name": name, "Constraints": [_NOWHERE]}
+        job |= {"ID": name, "Name": name}
+        change(job)
         try:
             _ask(nomad, "POST", "/v1/jobs", json={"Job": job})
             yield name
