@@ -8,8 +8,10 @@ the tasks, while the test runs.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import uuid
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builds import Builds, eventually, nomad_job_id
+from builds import Builds, cli, eventually, nomad_job_id
 
 # Planted by the user of the tasks; `alloc` is the allocation's directory.
 _PLANT = """
@@ -161,3 +163,105 @@ def test_a_link_among_the_logs_moves_no_secret(builds: Builds) -> None:
         assert MARK not in builds.text(job_id)
         stream = builds.http.get("/mcp/searchLogs", params={"job_id": job_id, "pattern": MARK})
         assert MARK not in stream.text
+
+
+def test_what_code_in_a_build_can_reach(builds: Builds) -> None:
+    """One attempt after the other, in a RUN step and in a test: each must fail."""
+    state = builds.cluster.state
+    port = builds.cluster.nomad.address.rpartition(":")[2]
+    vault = builds.cluster.vault.address.rpartition(":")[2]
+    attempts = [
+        f"ls {state.allocations}",
+        f"ls {state.storage}",
+        f"ls /proc/[0-9]*/root{state.allocations} 2>/dev/null",
+        f"cat /proc/[0-9]*/cwd/../../../*/lock {state.storage}/*/lock",
+        "env | grep -E 'NOMAD_|VAULT_|CONSUL_|NBS_'",
+        "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -E 'NOMAD_|VAULT_|NBS_'",
+        "find / -xdev '(' -name api.sock -o -name '*.jwt' -o -name request.json ')' | grep .",
+        "ls -d /proc/[0-9]*/fd/* 2>/dev/null | xargs -n1 readlink | grep -E 'nbs/logs|secrets'",
+        "mount -t tmpfs none /mnt",
+        "mount --bind /proc/1/root /mnt",
+        "mount -t proc none /mnt",
+        "mknod /tmp/disk b 8 0 && head -c 1 /tmp/disk",
+        "nsenter -t 1 -m -- true",
+        "unshare -m true && unshare -m mount -t tmpfs none /mnt",
+        "chroot /proc/1/root true",
+        "echo 1 > /proc/sys/kernel/panic",
+        "echo x > /proc/sysrq-trigger",
+        "echo -1000 > /proc/self/oom_score_adj",
+        "ls /sys/fs/cgroup/memory/ 2>/dev/null | grep -q tasks && echo 0 > /sys/fs/cgroup/memory/tasks",
+        f"timeout 2 nc 127.0.0.1 {port} </dev/null",
+        f"timeout 2 nc 127.0.0.1 {vault} </dev/null",
+        "timeout 2 nc 169.254.169.254 80 </dev/null",
+        "wget -T 2 -q -O - http://169.254.169.254/latest/meta-data/",
+        'hostname taken-over && test "$(cat /etc/hostname)" = taken-over',
+    ]
+    script = "".join(
+        f"if ( {one} ) >/tmp/said 2>&1; then echo REACHED: {number}; head -3 /tmp/said; fi\n"
+        for number, one in enumerate(attempts)
+    )
+    repository = builds.repository(
+        {
+            "Dockerfile": f"FROM {builds.cluster.base_image}\nCOPY attack /attack\nRUN sh /attack\n",
+            "attack": script + "echo all tried\n",
+        }
+    )
+    request = builds.request(repository, test_commands=["sh /attack"])
+    status = builds.run(request, "SUCCEEDED")
+    text = builds.text(status["job_id"])
+    assert text.count("all tried") == 2
+    reached = {attempts[int(found)] for found in re.findall(r"REACHED: (\d+)", text)}
+    assert reached == set(), text
+    assert Path("/proc/sys/kernel/hostname").read_text().strip() != "taken-over"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("COPY --from={oci} / /stolen",),
+        ("ARG X={oci}", "COPY --from=$X / /stolen"),
+        ("ARG X=oci", "COPY --from=$X:{path} / /stolen"),
+        ("RUN --mount=type=bind,from={oci},target=/m ls /m",),
+        ("ARG X={oci}", "RUN --mount=type=bind,from=${{X}},target=/m ls /m"),
+        ("RUN echo '<<EOF'", "ARG X={oci}", "COPY --from=$X / /stolen"),
+        ("RUN --mount=type=bind,from=/,target=/m ls /m",),
+    ],
+)
+def test_no_image_is_opened_on_the_node(builds: Builds, lines: tuple[str, ...]) -> None:
+    """Buildah takes `oci:/path` for an image; a Dockerfile may not, however it is written."""
+    path = builds.cluster.state.tmp / "planted-oci"
+    made = builds.cluster.state.tmp / "planted-oci/index.json"
+    if not made.exists():
+        registry = builds.cluster.registry
+        cli(
+            builds.cluster,
+            "skopeo",
+            "copy",
+            "--src-tls-verify=false",
+            f"--src-creds={registry.username}:{registry.password}",
+            f"docker://{builds.cluster.base_image}",
+            f"oci:{path}",
+        ).check_returncode()
+        subprocess.run(["chmod", "-R", "a+rX", path], check=True)
+    repository = builds.dockerfile(*(one.format(oci=f"oci:{path}", path=path) for one in lines))
+    failure = builds.run(builds.request(repository), "FAILED")["failure"]
+    assert failure["reason"] == "DockerfileRefused", failure
+
+
+def test_caches_of_another_owner_are_out_of_reach(builds: Builds) -> None:
+    mount = "RUN --mount=type=cache,id={},target=/c "
+    first = builds.request(builds.dockerfile(mount.format("shared") + f"echo {MARK} > /c/mine"))
+    builds.run(first, "SUCCEEDED")
+    again = builds.dockerfile(mount.format("shared") + f"grep {MARK} /c/mine")
+    builds.run(builds.request(again, owner=first["owner"]), "SUCCEEDED")
+    owner = hashlib.sha256(str(first["owner"]).encode()).hexdigest()[:16]
+    ids = ("shared", f"../../../{owner}/cache/shared", f"{builds.cluster.state.storage}/{owner}")
+    tries = [mount.format(one) + 'test -z "$(ls -A /c)"' for one in (*ids, "..", "/", ".")]
+    builds.run(builds.request(builds.dockerfile(*tries)), "SUCCEEDED")
+    builds.run(
+        builds.request(
+            builds.dockerfile("RUN --mount=type=bind,source=../../../..,target=/c ls /c | wc -l"),
+            test_commands=["true"],
+        ),
+        "SUCCEEDED",
+    )

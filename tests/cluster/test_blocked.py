@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from builds import Builds, eventually
 from controllers import serving
 
 from cluster.cluster import Cluster
 from cluster.unplaceable import variant
 
+ROLE = "nbs-build-blocked"
+PREFIX = "blocked-"
 PATH = "secret/data/nomad-build-service/registry/demo"
 
 
 def with_template(job: dict[str, Any]) -> None:
     """Give the build task a secret that its role may not read."""
     task = next(one for one in job["TaskGroups"][0]["Tasks"] if one["Name"] == "build")
-    task["Vault"] = {"Role": "nbs-build", "ChangeMode": "noop", "Env": False}
+    task["Vault"] = {"Role": ROLE, "ChangeMode": "noop", "Env": False}
     task["Templates"] = [
         {
-            "EmbeddedTmpl": f'{{{{ with secret "{PATH}" }}}}{{{{ .Data.data.password }}}}{{{{ end }}}}',
+            "EmbeddedTmpl": '{{ with secret "' + PATH + '" }}{{ .Data.data.password }}{{ end }}',
             "DestPath": "secrets/more",
             "ChangeMode": "noop",
             "ErrMissingKey": False,
@@ -28,12 +32,23 @@ def with_template(job: dict[str, Any]) -> None:
     ]
 
 
+@pytest.fixture
+def role(cluster: Cluster) -> Iterator[None]:
+    """The role of the build phase, for the job that the test registers."""
+    client = cluster.vault.client()
+    like = client.read("auth/jwt-nomad/role/nbs-build")["data"]
+    claims = like["bound_claims"] | {"nomad_job_id": f"{PREFIX}image-build"}
+    client.write_data(f"auth/jwt-nomad/role/{ROLE}", data=like | {"bound_claims": claims})
+    yield
+    client.delete(f"auth/jwt-nomad/role/{ROLE}")
+
+
+@pytest.mark.usefixtures("role")
 def test_a_secret_that_nomad_cannot_fetch_ends_the_build(
     cluster: Cluster, builds: Builds, tmp_path: Path
 ) -> None:
-    prefix = "blocked-"
-    settings = {"NBS_NAME_PREFIX": prefix, "NBS_SECRET_WAIT": "6", "NBS_RELIST_INTERVAL": "2"}
-    with variant(cluster, prefix, with_template), serving(cluster, tmp_path, settings) as one:
+    settings = {"NBS_NAME_PREFIX": PREFIX, "NBS_SECRET_WAIT": "6", "NBS_RELIST_INTERVAL": "2"}
+    with variant(cluster, PREFIX, with_template), serving(cluster, tmp_path, settings) as one:
         request = builds.request(builds.dockerfile("RUN true"))
         job_id = one.post("submitJob", request).json()["job_id"]
 
