@@ -75,11 +75,11 @@ def test_nothing_outlives_a_kill(builds: Builds, phase: str) -> None:
 
 @pytest.mark.slow
 def test_a_flood_of_output_is_cut_off(cluster: Cluster, builds: Builds, tmp_path: Path) -> None:
-    """A gigabyte in lines, a gigabyte without a line's end, and what is no text at all."""
+    """Four times the limit, a gigabyte without a line's end, and what is no text at all."""
     line = "x" * 4000
     request = builds.request(
         builds.dockerfile(
-            f"RUN yes {line} | head -c 1000000000",
+            f"RUN yes {line} | head -c 256000000",
             "RUN head -c 1000000000 /dev/zero | tr '\\0' y",
             "RUN head -c 3000000 /dev/urandom; printf '\\033]0;title\\007\\033[2J\\000\\377\\n'",
             "RUN echo the-end; exit 3",
@@ -142,6 +142,7 @@ def test_a_fork_bomb_ends_with_its_build(builds: Builds, phase: str) -> None:
     healthy(builds, status)
 
 
+@pytest.mark.slow
 def test_processes_are_bounded(builds: Builds) -> None:
     """The limit holds for root in the namespace, and cannot be raised from within."""
     many = "for i in $(seq 5000); do sleep 3 & done 2>/dev/null; echo unreachable"

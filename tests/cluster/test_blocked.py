@@ -43,6 +43,7 @@ def role(cluster: Cluster) -> Iterator[None]:
     client.delete(f"auth/jwt-nomad/role/{ROLE}")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("role")
 def test_a_secret_that_nomad_cannot_fetch_ends_the_build(
     cluster: Cluster, builds: Builds, tmp_path: Path

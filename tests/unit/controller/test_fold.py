@@ -305,3 +305,30 @@ def test_folding_always_answers_and_keeps_its_promises(
         assert told is not None
         assert told["status"] == "SUCCEEDED"
     assert from_record(build.shown()) == build
+
+
+def test_success_does_not_count_where_a_task_failed() -> None:
+    """Results are files that a build may have reached; how a task ended, Nomad has seen."""
+    states = {name: dict(state) for name, state in ALL_DEAD.items()}
+    states["test"]["Failed"] = True
+    build = folded([alloc("failed", **states)], outcome=outcome("SUCCEEDED", digest=DIGEST))
+    assert build.status is Status.FAILED
+    assert build.failure is not None
+    assert build.failure["reason"] == "TamperedResult"
+
+
+@pytest.mark.parametrize(("waited", "status"), [(119, "CANCELLED"), (121, "FAILED")])
+def test_a_task_whose_secret_vault_refuses(waited: int, status: str) -> None:
+    said = "Missing: vault.read(secret/data/x)"
+    missing = {"Type": "Template", "DisplayMessage": said, "Time": 10**18}
+    killing = {"Type": "Killing", "DisplayMessage": "", "Time": 10**18 + waited * 10**9}
+    build_task = {"State": "pending", "StartedAt": None, "Events": [missing]}
+    waiting = folded([alloc("running", build=build_task)])
+    assert "secret/data/x" in waiting.message
+    states = {name: dict(state) for name, state in ALL_DEAD.items()}
+    states["build"] = {"State": "dead", "StartedAt": None, "Events": [missing, killing]}
+    stopped = {"ID": "image-build/dispatch-1-a", "Stop": True}
+    build = fold(Facts(job_id="j", job=stopped, allocations=[alloc("failed", **states)]))
+    assert build.status == status
+    if build.failure:
+        assert build.failure["reason"] == "SecretRefused"

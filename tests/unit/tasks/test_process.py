@@ -1,15 +1,19 @@
 """Programs: every line, exit codes, deadlines, and groups that die as a whole."""
 
+import contextlib
 import os
+import socket
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from controller.tasks.errors import DeadlinePassed
-from controller.tasks.process import Deadline, Program, capture, duration, run
+from controller.tasks.process import Deadline, Program, capture, duration, run, within
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -83,6 +87,32 @@ def test_process_ends_though_a_descendant_holds_the_pipe() -> None:
 def test_process_bytes_are_kept_as_they_are() -> None:
     program = Program(python("import sys; sys.stdout.buffer.write(bytes(range(256)))"), env=ENV)
     assert program.read_all(lambda _: None, Deadline.after(10)) == (bytes(range(256)), 0)
+
+
+def test_process_within_ends_a_server_that_drips() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stopped = threading.Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                while not stopped.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        began = time.monotonic()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        with (
+            pytest.raises(TimeoutError, match="no whole answer"),
+            within(0.5),
+            urllib.request.urlopen(url, timeout=5) as answer,
+        ):
+            answer.read()
+        assert time.monotonic() - began < 3
+        stopped.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from controller.tasks.untrusted_files import create, directory, read_bytes, write_json
+from controller.tasks.untrusted_files import (
+    create,
+    directory,
+    only_plain,
+    read_bytes,
+    remove,
+    write_json,
+)
 
 
 def test_untrusted_files_round_trip(tmp_path: Path) -> None:
@@ -48,3 +55,27 @@ def test_untrusted_files_refuse_a_linked_directory(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError), directory(tmp_path, "data", "nbs", create=True):
         raise AssertionError("a linked directory was opened")
+
+
+def test_untrusted_files_writing_replaces_a_planted_directory(tmp_path: Path) -> None:
+    (tmp_path / "out.json" / "below").mkdir(parents=True)
+    with directory(tmp_path) as handle:
+        write_json(handle, "out.json", {"a": 1})
+        assert json.loads(read_bytes(handle, "out.json")) == {"a": 1}
+
+
+def test_untrusted_files_tell_what_is_not_plain(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("x")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to("plain")
+    (tmp_path / "hard").write_text("x")
+    os.link(tmp_path / "hard", tmp_path / "hard2")
+    os.mkfifo(tmp_path / "fifo")
+    with directory(tmp_path) as handle:
+        found = only_plain(handle, "logs")
+        assert found == ["fifo", "hard", "hard2", "link", "other"]
+        for name in found:
+            assert remove(handle, name) == []
+        assert only_plain(handle, "logs") == []
+    assert (tmp_path / "plain").read_text() == "x"
