@@ -19,7 +19,7 @@ def of_bounded_size(result: dict[str, Any], most: int = _MOST) -> dict[str, Any]
     failed = result.get("failure") or {}
     lists = [result.get("steps"), result.get("commands"), failed.get("log_tail")]
     while _size(result) > most:
-        longest = max((one for one in lists if one), key=_size, default=[])
+        longest: list[Any] = max((one for one in lists if one), key=_size, default=[])
         if not longest:
             break
         kept = len(longest) // 3
