@@ -8,9 +8,10 @@ changes nothing. What the operator allows (`webhook_allow`) may be private, and 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
@@ -63,19 +64,20 @@ class Addresses:
             return f"{host} is this machine"
         return None
 
-    def check(self, host: str, addresses: Sequence[str]) -> None:
-        """Check what a host resolves to. Raises ForbiddenAddressError.
-
-        One bad address among good ones is how rebinding begins: none is used then.
-        """
-        if self._allows(host):
-            return
-        for text in addresses:
-            if "%" in text or not self._may(ipaddress.ip_address(text)):
-                raise ForbiddenAddressError(
-                    f"{host} resolves to an address inside the network",
-                    "let the operator add it to webhook_allow",
-                )
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """The addresses to connect to. Raises ForbiddenAddressError, OSError."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        if not self._allows(host):
+            for text in addresses:
+                # One bad address among good ones is how rebinding begins: none is used then.
+                if "%" in text or not self._may(ipaddress.ip_address(text)):
+                    raise ForbiddenAddressError(
+                        f"{host} resolves to an address inside the network",
+                        "let the operator add it to webhook_allow",
+                    )
+        return addresses
 
     def _allows(self, host: str) -> bool:
         name = _plain(host)
@@ -90,12 +92,11 @@ class Addresses:
 
 def is_public(address: Address) -> bool:
     """Whether an address, or each one that is wrapped in it, is of the public internet."""
-    wrapped: list[Address] = [*_wrapped(address)]
     return all(
         one.is_global
         and not (one.is_multicast or one.is_reserved or one.is_link_local)
         and not any(one in network for network in _INSIDE)
-        for one in wrapped or [address]
+        for one in _wrapped(address) or [address]
     )
 
 
@@ -103,9 +104,9 @@ def _wrapped(address: Address) -> list[ipaddress.IPv4Address]:
     """The IPv4 addresses that traffic to this address reaches in the end."""
     if isinstance(address, ipaddress.IPv4Address):
         return []
-    found = {address.ipv4_mapped, address.sixtofour, *(address.teredo or ())}
+    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
     if any(address in network for network in (*_NAT64, _COMPATIBLE)):
-        found.add(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [one for one in found if one is not None]
 
 

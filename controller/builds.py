@@ -81,17 +81,6 @@ class Builds:
             build = record.build
         return self._final.put(child.job_id, build)
 
-    async def webhook_request(self, build: Build) -> dict[str, Any] | None:
-        """The request of a build that may want a webhook, with what is not shown of it."""
-        config = build.config or {}
-        if not (config.get("webhook_url") or config.get("webhook_secret")):
-            return None
-        child = self.parse(build.job_id)
-        try:
-            return _request(await self._nomad.job(child.nomad_job_id, child.namespace))
-        except NotFoundError:
-            return None
-
     def _check_ours(self, child: DispatchedJob) -> None:
         if child.namespace != self._namespace or child.parent not in self._parents:
             raise NotFoundError(child.nomad_job_id)
@@ -180,7 +169,10 @@ def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
 
     Values that people use for secrets against all advice are left out.
     """
-    if (config := _request(job)) is None:
+    payload = base64.b64decode(job.get("Payload") or "")
+    try:
+        config = request.read(payload or None, job.get("Meta") or {})
+    except request.RequestError:
         return None
     config["build_args"] = dict.fromkeys(config["build_args"], _HIDDEN)
     config["webhook_headers"] = dict.fromkeys(config["webhook_headers"], _HIDDEN)
@@ -189,11 +181,3 @@ def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
         config["webhook_url"] = f"{scheme}://{re.split('[/?]', rest)[0]}/{_HIDDEN}"
     config["test"] = config["test"] | {"env": dict.fromkeys(config["test"]["env"], _HIDDEN)}
     return config
-
-
-def _request(job: dict[str, Any]) -> dict[str, Any] | None:
-    payload = base64.b64decode(job.get("Payload") or "")
-    try:
-        return request.read(payload or None, job.get("Meta") or {})
-    except request.RequestError:
-        return None

@@ -29,7 +29,6 @@ CHECKS = (
     "placement",
     "git_credentials",
     "registry_credentials",
-    "webhook_secret",
     "git_ref",
     "dockerfile",
     "push",
@@ -39,7 +38,6 @@ _WITHIN = 38.0  # seconds for the job
 _FIELDS = {
     "git_credentials": "git_credentials_path",
     "registry_credentials": "registry_credentials_path",
-    "webhook_secret": "webhook_secret",
 }
 Tell = Callable[[float, float | None, str], Awaitable[None]]
 

@@ -45,8 +45,7 @@ async def _problem(vault: VaultClient, field: str, path: str) -> Problem | None:
             f"store it: vault kv put -mount={vault.mount} {name} …",
         )
     if found is Found.REFUSED:
-        kind = field.partition("_")[0]  # git, registry, destination or webhook
-        kind = "registry" if kind == "destination" else kind
+        kind = "git" if field.startswith("git") else "registry"
         return Problem(
             field,
             f"this service may not use {path!r}",

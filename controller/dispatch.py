@@ -32,7 +32,7 @@ from controller.room import Room
 from controller.settings import Settings
 
 log = logging.getLogger(__name__)
-_CREDENTIALS = ("git_credentials_path", "registry_credentials_path", "webhook_secret")
+_CREDENTIALS = ("git_credentials_path", "registry_credentials_path")
 
 
 class Dispatch:

@@ -15,10 +15,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller import summary, webhook_mark
+from controller import summary
 from controller.build import Build, from_record
 from controller.clients import consul
-from controller.clients.consul import MAX_TRANSACTION_VALUES, ConsulClient, Step
+from controller.clients.consul import MAX_TRANSACTION_VALUES, ConsulClient
 from controller.concurrently import concurrently
 from controller.contract.log_line import utc_now
 from controller.recent import Recent
@@ -26,8 +26,7 @@ from controller.summary import Summary
 
 PREFIX = "nomad-build-service/history/"
 REMOVED = "nomad-build-service/removed/"
-# Bytes; the rest is for the summary and for what is stored with it.
-MAX_RECORD = MAX_TRANSACTION_VALUES - (32 << 10)
+MAX_RECORD = MAX_TRANSACTION_VALUES - 8192  # bytes; the rest is for the summary
 _SCHEMA = 1
 _SUMMARIES = 50_000  # kept in memory, a few hundred bytes each
 _SINGLE = 8  # so many missing summaries of a day are read one by one, more with the whole day
@@ -65,17 +64,13 @@ class History:
         """The job_ids that were cleaned up lately."""
         return await self._below(REMOVED)
 
-    async def add(self, build: Build, tails: Mapping[str, list[str]], *with_it: Step) -> bool:
-        """Record an ended build; False where that was done before, or it was cleaned up.
-
-        `with_it` is stored in the same transaction.
-        """
+    async def add(self, build: Build, tails: Mapping[str, list[str]]) -> bool:
+        """Record an ended build; False where that was done before, or it was cleaned up."""
         one = summary.of(build)
         return await self._consul.transaction(
             consul.absent(REMOVED + build.job_id),
             consul.create(PREFIX + build.job_id, encode(build, tails)),
             consul.put(one.key, summary.encode(one)),
-            *with_it,
         )
 
     async def remove(self, job_id: str, day: str) -> bool:
@@ -83,7 +78,6 @@ class History:
         steps = (
             consul.delete(PREFIX + job_id),
             consul.delete(summary.key(day, job_id)),
-            *webhook_mark.removal(job_id),
         )
         first = await self._consul.transaction(
             consul.create(REMOVED + job_id, utc_now().encode()), *steps

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from controller.addresses import Addresses
 from controller.contract import git_names
 from controller.contract.json_schema import Problem
 from controller.owner_policy import (
@@ -23,7 +22,6 @@ _VAULT_FIELDS = (
     "git_credentials_path",
     "registry_credentials_path",
     "destination_credentials_path",
-    "webhook_secret",
 )
 _IMAGE_FIELDS = ("image", "destination")
 
@@ -36,7 +34,6 @@ class OwnerRules:
         anybody = not settings.auth_modes  # then an owner is only a claim
         self._default_paths = ("**",) if anybody else own_vault_paths(settings.vault_kv_mount)
         self._git_hosts = settings.git_hosts
-        self._receivers = Addresses(settings.webhook_allow)
         self._git_protocols = settings.git_protocols
 
     def policy(self, owner: str) -> OwnerPolicy:
@@ -49,9 +46,6 @@ class OwnerRules:
         policy = self.policy(owner)
         whose = f"owner {owner!r}" if owner else "a request without an owner"
         found = list(self._of_url(document.get("repo_url"), policy, owner, whose))
-        if (url := document.get("webhook_url")) and (why := self._receivers.problem(url)):
-            fix = "use a public https URL, or ask the operator to change webhook_allow"
-            found.append(Problem("webhook_url", why, fix))
         for field in _IMAGE_FIELDS:
             name = document.get(field)
             if name and not may_use_registry(policy, owner, name):

@@ -11,8 +11,6 @@ from controller.errors import UnknownBuildError
 from controller.history import History
 from controller.logs import Logs
 from controller.metrics import Metrics
-from controller.webhook_mark import pending
-from controller.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -21,18 +19,11 @@ class Recorder:
     """Called by the watch for each build that may have ended."""
 
     def __init__(
-        self,
-        builds: Builds,
-        logs: Logs,
-        history: History,
-        webhooks: Webhooks,
-        metrics: Metrics,
-        audit: Audit,
+        self, builds: Builds, logs: Logs, history: History, metrics: Metrics, audit: Audit
     ) -> None:
         self._builds = builds
         self._logs = logs
         self._history = history
-        self._webhooks = webhooks
         self._metrics = metrics
         self._audit = audit
 
@@ -44,10 +35,7 @@ class Recorder:
             return True  # purged before anybody could read it
         if not build.status.final:
             return False
-        marks = pending(build, await self._builds.webhook_request(build))
-        if await self._history.add(build, await self._logs.tails(build), *marks):
-            if marks:
-                self._webhooks.wake()
+        if await self._history.add(build, await self._logs.tails(build)):
             self._metrics.ended(build)
             self._audit.done(
                 "recordEnd",

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from controller.addresses import Addresses
 from controller.audit import Audit
 from controller.authentication import Authentication
 from controller.blocked_builds import BlockedBuilds
@@ -18,7 +17,6 @@ from controller.cleanup import Cleanup
 from controller.clients.consul import ConsulClient
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
-from controller.clients.receiver import Receiver
 from controller.clients.vault import VaultClient
 from controller.credential_paths import CredentialPaths
 from controller.current_builds import CurrentBuilds
@@ -42,7 +40,6 @@ from controller.settings import Settings
 from controller.tickets import Tickets
 from controller.waiting import Waiting
 from controller.watch import Watch
-from controller.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,6 @@ class Service:
     promotions: Promotions
     check: Check
     tickets: Tickets
-    webhooks: Webhooks
 
 
 @contextlib.asynccontextmanager
@@ -87,9 +83,7 @@ async def running(
     watch = Watch(settings, nomad, metrics)
     logs = Logs(settings, builds, files, history)
     follows = Follows(settings, builds, files, watch, metrics)
-    receiver = Receiver(Addresses(settings.webhook_allow), settings.webhook_cacert)
-    webhooks = Webhooks(settings, consul, vault, receiver, history, metrics)
-    recorder = Recorder(builds, logs, history, webhooks, metrics, audit)
+    recorder = Recorder(builds, logs, history, metrics, audit)
     log_streams = LogStreams(settings, follows, files, history)
     health = Health(nomad, consul, vault, metrics)
     current = CurrentBuilds(settings, nomad, builds)
@@ -117,14 +111,12 @@ async def running(
         check=Check(settings, nomad, one_off, credentials, rules),
         promotions=Promotions(settings, one_off, builds, credentials, rules),
         tickets=tickets,
-        webhooks=webhooks,
     )
     tasks = [
         asyncio.create_task(watch.run(recorder.ended, history.recorded)),
         asyncio.create_task(health.run()),
         asyncio.create_task(retention.run()),
         asyncio.create_task(gauges.run()),
-        asyncio.create_task(webhooks.run()),
         asyncio.create_task(BlockedBuilds(settings, nomad).run()),
     ]
     for task in tasks:

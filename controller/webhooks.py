@@ -17,13 +17,14 @@ import logging
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from controller import webhook_message
 from controller.addresses import ForbiddenAddressError
+from controller.build import Build
 from controller.clients import consul
-from controller.clients.consul import ConsulClient
+from controller.clients.consul import ConsulClient, Step
 from controller.clients.receiver import Receiver, UnreachableError
 from controller.clients.vault import VaultClient
 from controller.concurrently import concurrently
@@ -32,15 +33,48 @@ from controller.errors import ServiceError, UnavailableError
 from controller.history import History
 from controller.metrics import Metrics
 from controller.settings import Settings
-from controller.webhook_mark import DONE, PENDING, Mark
 
 log = logging.getLogger(__name__)
+PENDING = "nomad-build-service/webhooks/pending/"
+DONE = "nomad-build-service/webhooks/done/"
 TRIES = 4
 _GROWTH = 4.0  # each pause is so many times the one before
 _CLAIM = 60.0  # seconds for which a try is its controller's own
 _LONGEST = 600.0  # seconds that a receiver may ask us to wait
 _AT_ONCE = 8
 _LOOK = 15.0  # seconds between two looks for what other controllers left
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A webhook to be sent. Times are in seconds since 1970."""
+
+    url: str
+    headers: Mapping[str, str]
+    secret_path: str
+    tries: int = 0
+    due: float = 0.0
+    last_error: str = ""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Mark:
+        """The first mark of a build that was asked for with this request."""
+        return cls(
+            config.get("webhook_url") or "",
+            config.get("webhook_headers") or {},
+            config.get("webhook_secret") or "",
+        )
+
+    def encode(self) -> bytes:
+        """As it is stored."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+
+def pending(build: Build, config: Mapping[str, Any] | None) -> list[Step]:
+    """The steps that store a build's webhook with its record; none where it wants none."""
+    if config is None or not webhook_message.wanted(config, build.status):
+        return []
+    return [consul.put(PENDING + build.job_id, Mark.of(config).encode())]
 
 
 class Webhooks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ class Receiver:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
             async with asyncio.timeout(_TIMEOUT):
-                *others, last = await self._resolve(host, port)
+                *others, last = await self._addresses.resolve(host, port)
                 for address in others:
                     try:
                         return await self._to(address, port, parts, content, headers)
@@ -54,14 +53,6 @@ class Receiver:
             raise UnreachableError(f"{host} did not answer within {_TIMEOUT:g} s") from error
         except (httpx.HTTPError, OSError) as error:
             raise UnreachableError(f"{host}: {type(error).__name__}") from error
-
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        """The addresses of a host, all of them checked; the connection goes to one of these."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
-        self._addresses.check(host, addresses)
-        return addresses
 
     async def _to(
         self,

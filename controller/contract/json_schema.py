@@ -40,16 +40,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
 }
 _SHOWN = 80  # characters of a value that a message quotes
-# People put secrets into build arguments all the same, and a key where its path belongs.
-_NEVER_SHOWN = {
-    "line",
-    "text",
-    "command",
-    "header-value",
-    "vault-path",
-    "webhook-secret",
-    "webhook-url",
-}
+_NEVER_SHOWN = {"line", "text", "command"}  # people put secrets into build arguments all the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,6 @@ class Submitted(Answer):
     )
 
 
-class Webhook(Answer):
-    """What became of a build's webhook."""
-
-    state: str = Field(description="pending, delivered or failed.")
-    tries: int
-    last_error: str
-
-
 class BuildStatus(Answer):
     """Everything that is known about a build."""
 
@@ -57,7 +49,6 @@ class BuildStatus(Answer):
     cache: Object | None = None
     commands: list[Object]
     config: Object | None = None
-    webhook: Webhook | None = Field(None, description="Its webhook, once the build has ended.")
     metrics: Object = Field(description="The original's times; durations in nanoseconds.")
     nomad_job_id: str
     alloc_id: str | None = None
@@ -79,11 +70,7 @@ async def _submit(service: Service, given: Any, context: Context) -> Document:
 
 
 async def _status(service: Service, given: OneJob, context: Context) -> Document:
-    build = await service.builds.get(given.job_id)
-    config = build.config or {}
-    wanted = build.status.final and (config.get("webhook_url") or config.get("webhook_secret"))
-    webhook = await service.webhooks.state(build.job_id) if wanted else None
-    return build.shown() | {"webhook": webhook}
+    return (await service.builds.get(given.job_id)).shown()
 
 
 async def _kill(service: Service, given: OneJob, context: Context) -> Document:

@@ -385,18 +385,6 @@ variable "audit" {
   default     = "changes"
 }
 
-variable "webhook_allow" {
-  description = "Receivers of webhooks that may be inside the network or speak http: names (*.example.com), addresses, ranges (CIDR). All others must be public and speak https."
-  type        = list(string)
-  default     = []
-}
-
-variable "webhook_cacert" {
-  description = "Path on the nodes of the certificate authority of webhooks' receivers, where the system does not know it."
-  type        = string
-  default     = ""
-}
-
 variable "max_active_builds" {
   description = "Builds that may be queued or running; more are answered with 429. 0: no limit."
   type        = number

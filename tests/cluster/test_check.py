@@ -21,7 +21,6 @@ NAMES = [
     "placement",
     "git_credentials",
     "registry_credentials",
-    "webhook_secret",
     "git_ref",
     "dockerfile",
     "push",
