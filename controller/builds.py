@@ -7,7 +7,6 @@ change and is asked for often.
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -175,9 +174,5 @@ def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
     except request.RequestError:
         return None
     config["build_args"] = dict.fromkeys(config["build_args"], _HIDDEN)
-    config["webhook_headers"] = dict.fromkeys(config["webhook_headers"], _HIDDEN)
-    if config["webhook_url"]:  # many services put a secret into its path
-        scheme, _, rest = config["webhook_url"].partition("://")
-        config["webhook_url"] = f"{scheme}://{re.split('[/?]', rest)[0]}/{_HIDDEN}"
     config["test"] = config["test"] | {"env": dict.fromkeys(config["test"]["env"], _HIDDEN)}
     return config

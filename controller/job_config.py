@@ -219,30 +219,6 @@ class JobConfig(Strict):
     priority: int | None = Field(
         None, ge=1, le=100, examples=[50], description="Nomad's priority of the build."
     )
-    webhook_url: Annotated[str, Kind("webhook-url", 2048)] | None = Field(
-        None,
-        examples=["https://ci.example.com/hooks/builds"],
-        description="Is sent a POST when the build has ended. A URL that is a secret in itself "
-        "belongs into the secret of webhook_secret, as field url.",
-    )
-    webhook_secret: Annotated[str, Kind("webhook-secret", 512)] | None = Field(
-        None,
-        examples=["secret/nomad-build-service/webhook/team-web"],
-        description="Vault path of the key that webhooks are signed with (field secret), and, if "
-        "need be, of url and authorization. Never the secret itself.",
-    )
-    webhook_on_success: bool = Field(True, description="Send it when the build has succeeded.")
-    webhook_on_failure: bool = Field(
-        True, description="Send it when the build has failed or was stopped."
-    )
-    webhook_headers: dict[
-        Annotated[str, Kind("header-name", 128)], Annotated[str, Kind("header-value", 1024)]
-    ] = Field(
-        default={},
-        max_length=16,
-        examples=[{"X-Environment": "staging"}],
-        description="Headers of the webhook. They are stored with the job: no credentials.",
-    )
     idempotency_key: Annotated[str, Kind("idempotency-key", 255)] | None = Field(
         None,
         examples=["3f2c9a52-8d0f-4a43-9c3c-0a8d53e1a8b0"],

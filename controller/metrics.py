@@ -93,9 +93,6 @@ class Metrics:
         self.health = self._gauge("health_check", "1 where the dependency answers.", "service")
         self.submitted = self._counter("builds_submitted", "Builds dispatched by this replica.")
         self.dispatch_errors = self._counter("dispatch_errors", "Dispatches that failed.", "error")
-        self.webhooks = self._counter(
-            "webhook_deliveries", "Webhooks by what became of them: delivered or failed.", "result"
-        )
         self.cleanup_removed = self._counter(
             "cleanup_removed",
             "What cleanup removed: kind is history, logs or images; cause is request or retention.",

@@ -228,17 +228,6 @@ class Settings:
     vault_auth_mount: str = _setting("jwt-nomad", "Mount of Vault's JWT auth method.")
     vault_role: str = _setting("nbs-controller", "Vault role that the controller logs in with.")
     vault_jwt_file: str = _setting("", "File with the workload identity for Vault.")
-    webhook_allow: tuple[str, ...] = _setting(
-        (),
-        "Receivers of webhooks that may be inside the network or speak http: names "
-        "(`*.example.com`), addresses and ranges, separated by commas.",
-    )
-    webhook_cacert: str = _setting(
-        "", "Certificate authority of webhooks' receivers, where the system does not know it."
-    )
-    webhook_retry: float = _setting(
-        30.0, "Time until a webhook is tried again; then four times as long, and so on, 4 tries."
-    )
     max_active_builds: int = _setting(
         0,
         "About how many builds may be queued or running; more are answered with 429. 0: no limit.",

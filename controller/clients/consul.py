@@ -33,11 +33,6 @@ def put(key: str, value: bytes) -> Step:
     return {"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()}
 
 
-def replace(key: str, value: bytes, index: int) -> Step:
-    """A transaction's step: store a value; the one before must have been stored at `index`."""
-    return {"Verb": "cas", "Key": key, "Value": base64.b64encode(value).decode(), "Index": index}
-
-
 def delete(key: str) -> Step:
     """A transaction's step: remove a key, whether or not it is there."""
     return {"Verb": "delete", "Key": key}
@@ -90,17 +85,10 @@ class ConsulClient:
 
     async def values(self, prefix: str) -> dict[str, bytes]:
         """Every value below a prefix, by the rest of its key."""
-        return {name: value for name, (value, _) in (await self.entries(prefix)).items()}
-
-    async def entries(self, prefix: str) -> dict[str, tuple[bytes, int]]:
-        """Every value below a prefix and the index that it was stored at."""
         response = await self._request("GET", f"/kv/{quote(prefix)}", params={"recurse": ""})
         found = [] if response.status_code == 404 else response.json()
         return {
-            item["Key"].removeprefix(prefix): (
-                base64.b64decode(item["Value"] or b""),
-                int(item["ModifyIndex"]),
-            )
+            item["Key"].removeprefix(prefix): base64.b64decode(item["Value"] or b"")
             for item in found
             if item["Key"] != prefix
         }

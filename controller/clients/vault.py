@@ -1,4 +1,4 @@
-"""Vault as this service uses it: does a secret exist? Values are asked for of webhooks only.
+"""Vault as this service uses it: does a secret exist? Values are never asked for.
 
 hvac blocks, so it runs in worker threads; it is imported with the first call, because most of the
 controller's life needs it not. The token comes from a login with the workload's identity and is
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from threading import Lock
@@ -18,7 +17,6 @@ from typing import Any
 
 import httpx
 
-from controller.contract.webhook_fields import SECRETS
 from controller.errors import UnavailableError
 from controller.recent import Recent
 from controller.settings import Settings
@@ -73,16 +71,6 @@ class VaultClient:
             self._seen.put(path, time.monotonic())
         return found
 
-    async def webhook_secret(self, path: str) -> dict[str, str] | None:
-        """The fields of a webhook's secret (path with the mount); None where it cannot be read.
-
-        The only values that this service may read, in the policy and here.
-        """
-        name = path.removeprefix(f"{self.mount}/").removeprefix("data/")
-        if not name.startswith(SECRETS):
-            return None
-        return await asyncio.to_thread(self._webhook_secret, name)
-
     async def sealed(self) -> bool:
         """Whether Vault is sealed.
 
@@ -96,37 +84,21 @@ class VaultClient:
             raise self._down(error) from error
 
     def _exists(self, path: str) -> Found:
-        found, _ = self._ask(lambda kv: kv.read_secret_metadata(path=path, mount_point=self.mount))
-        return found
-
-    def _webhook_secret(self, path: str) -> dict[str, str] | None:
-        found, answer = self._ask(
-            lambda kv: kv.read_secret_version(
-                path=path, mount_point=self.mount, raise_on_deleted_version=True
-            )
-        )
-        if found is not Found.YES:
-            return None
-        return {
-            name: str(value) for name, value in answer["data"]["data"].items() if value is not None
-        }
-
-    def _ask(self, call: Callable[[Any], Any]) -> tuple[Found, Any]:
-        """What KV answers to a call. Raises UnavailableError."""
         import hvac.exceptions
         import requests
 
         for last in (False, True):
             try:
-                answer = call(self._logged_in(again=last).secrets.kv.v2)
+                client = self._logged_in(again=last)
+                client.secrets.kv.v2.read_secret_metadata(path=path, mount_point=self.mount)
             except hvac.exceptions.InvalidPath:
-                return Found.NO, None
+                return Found.NO
             except hvac.exceptions.Forbidden:
                 continue  # the token may have been revoked: log in again, once
             except (hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
                 raise self._down(error) from error
-            return Found.YES, answer
-        return Found.REFUSED, None
+            return Found.YES
+        return Found.REFUSED
 
     def _logged_in(self, *, again: bool) -> Any:
         with self._lock:

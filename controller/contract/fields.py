@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from controller.contract import amounts, git_names, image_names, moments, webhook_fields
+from controller.contract import amounts, git_names, image_names, moments
 from controller.contract.field_error import FieldError, Format, text_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -196,8 +196,6 @@ FORMATS: dict[str, Format] = {
     "file-path": file_path,
     "git-ref": git_names.ref,
     "git-url": git_names.url,
-    "header-name": webhook_fields.header_name,
-    "header-value": webhook_fields.header_value,
     "idempotency-key": idempotency_key,
     "image-name": image_names.path,
     "image-repository": image_names.repository,
@@ -215,8 +213,6 @@ FORMATS: dict[str, Format] = {
     "text": text,
     "timespan": amounts.timespan,
     "vault-path": vault_path,
-    "webhook-secret": webhook_fields.secret_path,
-    "webhook-url": webhook_fields.url,
 }
 
 

@@ -1,4 +1,4 @@
-# The controller: whether a credential exists, never its value; and what it signs webhooks with.
+# The controller: whether a credential exists, never its value.
 
 path "secret/metadata/nomad-build-service/git/*" {
   capabilities = ["read"]
@@ -9,14 +9,6 @@ path "secret/metadata/nomad-build-service/pull/*" {
 }
 
 path "secret/metadata/nomad-build-service/registry/*" {
-  capabilities = ["read"]
-}
-
-path "secret/metadata/nomad-build-service/webhook/*" {
-  capabilities = ["read"]
-}
-
-path "secret/data/nomad-build-service/webhook/*" {
   capabilities = ["read"]
 }
 
