@@ -1,13 +1,13 @@
-"""What the identities of a build's tasks open, tried from inside each task.
+"""Copies of the pack's job image-build, for what the deployed controller must have no part in.
 
-`probing` registers a copy of the pack's job image-build whose tasks run `attempts.py` instead of
-the runner, with the same identities, environment and user.
+Also what the identities of a build's tasks open, tried from inside: there the tasks of the copy run
+`attempts.py` instead of the runner, with the same identities, environment and user.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,34 +37,49 @@ def vault_roles(cluster: Cluster) -> Iterator[Wanted]:
         change.make()
 
 
+@contextmanager
+def copy_of_image_build(builds: Builds, change: Callable[[dict[str, Any]], None]) -> Iterator[str]:
+    """Register a copy of the job with `change` made to each task; its name."""
+    name = f"{PREFIX}-image-build"
+    job = builds.job("image-build") | {"ID": name, "Name": name}
+    for task in job["TaskGroups"][0]["Tasks"]:
+        change(task)
+    builds.nomad.post("/v1/jobs", json={"Job": job}).raise_for_status()
+    try:
+        yield name
+    finally:
+        for one in builds.nomad.get("/v1/jobs", params={"prefix": name}).json():
+            path = one["ID"].replace("/", "%2F")
+            builds.nomad.delete(f"/v1/job/{path}", params={"purge": "true"})
+        eventually(
+            "the copy is gone",
+            lambda: not builds.nomad.get("/v1/jobs", params={"prefix": name}).json(),
+        )
+
+
+def with_own_role(task: dict[str, Any]) -> None:
+    """Let a task of the copy log in with the role of `vault_roles`."""
+    role = task["Env"].get("NBS_VAULT_ROLE")
+    if role:
+        task["Env"]["NBS_VAULT_ROLE"] = role.replace("nbs", PREFIX)
+
+
 def attempts_of_build(builds: Builds, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Run the attempts in every task of a build; what came of them, by task."""
-    cluster = builds.cluster
-    name = f"{PREFIX}-image-build"
-    job = builds.job("image-build")
-    job |= {"ID": name, "Name": name}
-    for task in job["TaskGroups"][0]["Tasks"]:
+
+    def attempt(task: dict[str, Any]) -> None:
         task["Config"] = {
-            "command": str(cluster.state.node / "venv" / "bin" / "python"),
+            "command": str(builds.cluster.state.node / "venv" / "bin" / "python"),
             "args": ["${NOMAD_TASK_DIR}/attempts.py"],
         }
         task["Templates"] = [
             {"EmbeddedTmpl": ATTEMPTS.read_text(), "DestPath": "local/attempts.py"},
             {"EmbeddedTmpl": json.dumps(plan), "DestPath": "local/plan.json"},
         ]
-    builds.nomad.post("/v1/jobs", json={"Job": job}).raise_for_status()
-    try:
-        child = builds.dispatch({}, name)
-        allocation = builds.await_end(child)
+
+    with copy_of_image_build(builds, attempt) as name:
+        allocation = builds.await_end(builds.dispatch({}, name))
         return {
             task: json.loads(builds.file(allocation["ID"], f"{task}/local/attempts.json"))
             for task in ("build", "test", "publish", "finish")
         }
-    finally:
-        for one in builds.nomad.get("/v1/jobs", params={"prefix": name}).json():
-            path = one["ID"].replace("/", "%2F")
-            builds.nomad.delete(f"/v1/job/{path}", params={"purge": "true"})
-        eventually(
-            "the probe is gone",
-            lambda: not builds.nomad.get("/v1/jobs", params={"prefix": name}).json(),
-        )
