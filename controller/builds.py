@@ -60,6 +60,14 @@ class Builds:
         except ValueError as error:
             raise MalformedRequestError(str(error)) from error
 
+    async def request(self, child: DispatchedJob) -> dict[str, Any] | None:
+        """The request of a build as it was given; None where Nomad has it no more."""
+        try:
+            job = await self._nomad.job(child.nomad_job_id, child.namespace)
+        except NotFoundError:
+            return None
+        return _request(job)
+
     async def get(self, job_id: str) -> Build:
         """The build now. Raises UnknownBuildError, MalformedRequestError, UnavailableError."""
         child = self.parse(job_id)
@@ -168,11 +176,19 @@ def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
 
     Values that people use for secrets against all advice are left out.
     """
-    payload = base64.b64decode(job.get("Payload") or "")
-    try:
-        config = request.read(payload or None, job.get("Meta") or {})
-    except request.RequestError:
+    if (config := _request(job)) is None:
         return None
     config["build_args"] = dict.fromkeys(config["build_args"], _HIDDEN)
     config["test"] = config["test"] | {"env": dict.fromkeys(config["test"]["env"], _HIDDEN)}
+    config["webhook_headers"] = dict.fromkeys(config["webhook_headers"], _HIDDEN)
+    if config["webhook_url"] and "?" in config["webhook_url"]:
+        config["webhook_url"] = f"{config['webhook_url'].partition('?')[0]}?{_HIDDEN}"
     return config
+
+
+def _request(job: dict[str, Any]) -> dict[str, Any] | None:
+    payload = base64.b64decode(job.get("Payload") or "")
+    try:
+        return request.read(payload or None, job.get("Meta") or {})
+    except request.RequestError:
+        return None

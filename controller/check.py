@@ -13,6 +13,7 @@ from typing import Any
 
 from controller import build_class, node_capacity
 from controller.clients.nomad import NomadClient
+from controller.clients.vault import VaultClient
 from controller.concurrently import concurrently
 from controller.contract import request
 from controller.contract.json_schema import Problem
@@ -21,6 +22,8 @@ from controller.errors import InvalidFieldsError, ParentMissingError, ServiceErr
 from controller.one_off import OneOff, OneOffState
 from controller.owner_rules import OwnerRules
 from controller.settings import Settings
+from controller.webhook_addresses import parse_allowed
+from controller.webhooks import acceptance
 
 JOB, TASKS = "image-check", ("source", "push")
 CHECKS = (
@@ -29,6 +32,7 @@ CHECKS = (
     "placement",
     "git_credentials",
     "registry_credentials",
+    "webhook",
     "git_ref",
     "dockerfile",
     "push",
@@ -64,12 +68,15 @@ class Check:
         one_off: OneOff,
         credentials: CredentialPaths,
         rules: OwnerRules,
+        vault: VaultClient | None,
     ) -> None:
         self._parents = settings.parent_jobs
         self._nomad = nomad
         self._one_off = one_off
         self._credentials = credentials
         self._rules = rules
+        self._vault = vault
+        self._allowed = parse_allowed(settings.webhook_allow)
 
     async def run(self, given: Any, tell: Tell) -> dict[str, Any]:
         """The answer of checkJob."""
@@ -86,8 +93,10 @@ class Check:
         found = found or [Found("request", "passed", "every field is valid")]
         await tell(1, len(CHECKS), "the request is valid; looking at the cluster")
         closed = {one.field for one in forbidden}
-        placed, paths = await asyncio.gather(self._place(document), self._paths(document, closed))
-        found += [*placed, *paths]
+        placed, paths, webhook = await asyncio.gather(
+            self._place(document), self._paths(document, closed), self._webhook(document, closed)
+        )
+        found += [*placed, *paths, *webhook]
         if forbidden:  # the job below would use what the owner may not use
             return _answer(found)
         await tell(5, len(CHECKS), "looking at repository and registry")
@@ -154,6 +163,25 @@ class Check:
             else:
                 found.append(Found(name, "passed", "there is a secret", field=field))
         return found
+
+    async def _webhook(self, document: dict[str, Any], closed: set[str]) -> list[Found]:
+        found = acceptance.problems(document, self._allowed)
+        if not document["webhook_url"] and not found:
+            return [Found("webhook", "skipped", "webhook_url is not given", field="webhook_url")]
+        if "webhook_secret" in closed:
+            found.append(
+                Problem("webhook_secret", "is not open to you", "see the request's problems")
+            )
+        elif document["webhook_secret"] and document["webhook_url"]:
+            path = {"webhook_secret": document["webhook_secret"]}
+            wrong = await self._credentials.problems(path)
+            if not wrong and self._vault is not None:
+                one = await acceptance.key_problem(document, self._vault)
+                wrong = [one] if one else []
+            found += wrong
+        if found:
+            return [_of_problem("webhook", one) for one in found]
+        return [Found("webhook", "passed", "it can be sent, as far as DNS has no say in it")]
 
     async def _look(self, document: dict[str, Any]) -> tuple[OneOffState | None, str]:
         """What the job found; why not, where it did not get to it."""
@@ -244,8 +272,9 @@ def _answer(
         if name not in told
     ]
     found.sort(key=lambda one: CHECKS.index(one.name))
-    # Without a credential there is none to check; everything else that was skipped is not known.
-    known = [one for one in found if not (one.status == "skipped" and one.name in _FIELDS)]
+    # What is not given needs no check; everything else that was skipped is not known.
+    optional = {*_FIELDS, "webhook"}
+    known = [one for one in found if not (one.status == "skipped" and one.name in optional)]
     return {
         "ok": all(one.status in ("passed", "warning") for one in known),
         "checks": [asdict(one) for one in found],

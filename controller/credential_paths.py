@@ -45,7 +45,8 @@ async def _problem(vault: VaultClient, field: str, path: str) -> Problem | None:
             f"store it: vault kv put -mount={vault.mount} {name} …",
         )
     if found is Found.REFUSED:
-        kind = "git" if field.startswith("git") else "registry"
+        begin = field.partition("_")[0]
+        kind = begin if begin in ("git", "webhook") else "registry"
         return Problem(
             field,
             f"this service may not use {path!r}",

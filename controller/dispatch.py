@@ -30,9 +30,11 @@ from controller.metrics import Metrics
 from controller.owner_rules import OwnerRules
 from controller.room import Room
 from controller.settings import Settings
+from controller.webhook_addresses import parse_allowed
+from controller.webhooks import acceptance
 
 log = logging.getLogger(__name__)
-_CREDENTIALS = ("git_credentials_path", "registry_credentials_path")
+_CREDENTIALS = ("git_credentials_path", "registry_credentials_path", "webhook_secret")
 
 
 class Dispatch:
@@ -50,6 +52,7 @@ class Dispatch:
     ) -> None:
         self._parents = settings.parent_jobs
         self._namespace = settings.namespace
+        self._allowed = parse_allowed(settings.webhook_allow)
         self._nomad = nomad
         self._credentials = credentials
         self._rules = rules
@@ -116,6 +119,7 @@ class Dispatch:
             parent = build_class.choose(self._parents, document)
         except InvalidFieldsError as error:
             problems += error.problems
+        problems += acceptance.problems(document, self._allowed)
         # Who may not use a path shall not learn whether there is a secret.
         closed = {problem.field for problem in problems}
         problems += await self._credentials.problems(

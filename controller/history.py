@@ -3,6 +3,8 @@
     nomad-build-service/history/JOB_ID           the record: everything, with the logs' last lines
     nomad-build-service/index/YYYY-MM-DD/JOB_ID  its summary, by the day of submission
     nomad-build-service/removed/JOB_ID           it was cleaned up, so nobody records it again
+    nomad-build-service/webhooks/JOB_ID          its webhook is still to be delivered
+    nomad-build-service/webhook-ends/JOB_ID      what became of its webhook
 
 Record and summary are written in one transaction by whichever controller sees the end first, once,
 and never changed. So a summary that was read may be kept as long as its key is there.
@@ -26,7 +28,10 @@ from controller.summary import Summary
 
 PREFIX = "nomad-build-service/history/"
 REMOVED = "nomad-build-service/removed/"
-MAX_RECORD = MAX_TRANSACTION_VALUES - 8192  # bytes; the rest is for the summary
+WEBHOOKS = "nomad-build-service/webhooks/"
+WEBHOOK_ENDS = "nomad-build-service/webhook-ends/"
+OF_A_BUILD = (WEBHOOKS, WEBHOOK_ENDS)  # beside its record, and removed with it
+MAX_RECORD = MAX_TRANSACTION_VALUES - 24576  # bytes; the rest is for the summary and a webhook
 _SCHEMA = 1
 _SUMMARIES = 50_000  # kept in memory, a few hundred bytes each
 _SINGLE = 8  # so many missing summaries of a day are read one by one, more with the whole day
@@ -64,13 +69,19 @@ class History:
         """The job_ids that were cleaned up lately."""
         return await self._below(REMOVED)
 
-    async def add(self, build: Build, tails: Mapping[str, list[str]]) -> bool:
-        """Record an ended build; False where that was done before, or it was cleaned up."""
+    async def add(
+        self, build: Build, tails: Mapping[str, list[str]], *further: consul.Step
+    ) -> bool:
+        """Record an ended build; False where that was done before, or it was cleaned up.
+
+        `further` steps are made in the same transaction.
+        """
         one = summary.of(build)
         return await self._consul.transaction(
             consul.absent(REMOVED + build.job_id),
             consul.create(PREFIX + build.job_id, encode(build, tails)),
             consul.put(one.key, summary.encode(one)),
+            *further,
         )
 
     async def remove(self, job_id: str, day: str) -> bool:
@@ -78,6 +89,7 @@ class History:
         steps = (
             consul.delete(PREFIX + job_id),
             consul.delete(summary.key(day, job_id)),
+            *(consul.delete(prefix + job_id) for prefix in OF_A_BUILD),
         )
         first = await self._consul.transaction(
             consul.create(REMOVED + job_id, utc_now().encode()), *steps

@@ -68,6 +68,8 @@ Text = Annotated[str, Kind("text", 8192)]
 Line = Annotated[str, Kind("line", 4096)]
 LabelValue = Annotated[str, Kind("label-value", 4096)]
 VaultPath = Annotated[str, Kind("vault-path", 512)]
+HeaderName = Annotated[str, Kind("webhook-header", 64)]
+HeaderValue = Annotated[str, Kind("webhook-value", 512)]
 Timespan = Annotated[int, Kind("timespan", 32, _EITHER)]
 Megahertz = Annotated[int, Kind("megahertz", 32, _EITHER)]
 Megabytes = Annotated[int, Kind("megabytes", 32, _EITHER)]
@@ -223,6 +225,27 @@ class JobConfig(Strict):
         None,
         examples=["3f2c9a52-8d0f-4a43-9c3c-0a8d53e1a8b0"],
         description="The same key of the same owner returns the same build.",
+    )
+    webhook_url: Annotated[str, Kind("webhook-url", 2048)] | None = Field(
+        None,
+        examples=["https://ci.example.com/hooks/build"],
+        description="POST the result there when the build has ended. A public address over HTTPS, "
+        "or what the operator allows. The URL is stored with the job: no secrets.",
+    )
+    webhook_secret: Annotated[str, Kind("webhook-secret", 512)] | None = Field(
+        None,
+        examples=["secret/nomad-build-service/webhook/team-web"],
+        description="Vault path, never a value: the key that signs webhooks in its field `secret`.",
+    )
+    webhook_on_success: bool = Field(True, description="Send it when the build has succeeded.")
+    webhook_on_failure: bool = Field(
+        True, description="Send it when the build has failed or was killed."
+    )
+    webhook_headers: dict[HeaderName, HeaderValue] = Field(
+        default={},
+        max_length=16,
+        examples=[{"X-Team": "web"}],
+        description="Further headers. They are stored with the job: no credentials.",
     )
 
     @model_validator(mode="before")

@@ -99,6 +99,12 @@ class Metrics:
             "kind",
             "cause",
         )
+        self.webhooks = self._counter(
+            "webhook_deliveries",
+            "Tries to deliver a webhook: result is delivered, retried (it failed and is tried "
+            "again) or failed (for good).",
+            "result",
+        )
         self.stream_watchers = self._gauge("log_stream_watchers", "Open log streams of clients.")
         self.upstream_follows = self._gauge("log_upstream_follows", "Log files followed in Nomad.")
         self.reconnects = self._counter(

@@ -22,6 +22,7 @@ _VAULT_FIELDS = (
     "git_credentials_path",
     "registry_credentials_path",
     "destination_credentials_path",
+    "webhook_secret",
 )
 _IMAGE_FIELDS = ("image", "destination")
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from controller.audit import Audit
+from controller.build import Build
 from controller.builds import Builds
+from controller.clients import consul
 from controller.contract.job_id import DispatchedJob
 from controller.errors import UnknownBuildError
 from controller.history import History
 from controller.logs import Logs
 from controller.metrics import Metrics
+from controller.webhooks import marks
+from controller.webhooks.deliveries import Deliveries
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +24,20 @@ class Recorder:
     """Called by the watch for each build that may have ended."""
 
     def __init__(
-        self, builds: Builds, logs: Logs, history: History, metrics: Metrics, audit: Audit
+        self,
+        builds: Builds,
+        logs: Logs,
+        history: History,
+        deliveries: Deliveries,
+        metrics: Metrics,
+        audit: Audit,
     ) -> None:
         self._builds = builds
         self._logs = logs
         self._history = history
         self._metrics = metrics
         self._audit = audit
+        self._deliveries = deliveries
 
     async def ended(self, child: DispatchedJob) -> bool:
         """Record the end; whether that is settled. Raises UnavailableError, RefusedError."""
@@ -35,7 +47,8 @@ class Recorder:
             return True  # purged before anybody could read it
         if not build.status.final:
             return False
-        if await self._history.add(build, await self._logs.tails(build)):
+        webhook = await self._webhook(build, child)
+        if await self._history.add(build, await self._logs.tails(build), *webhook):
             self._metrics.ended(build)
             self._audit.done(
                 "recordEnd",
@@ -44,4 +57,15 @@ class Recorder:
                 ended=str(build.status),
             )
             log.info("Job status/phase changed: %s is %s", build.job_id, build.status)
+            if webhook:
+                self._deliveries.wake()
         return True
+
+    async def _webhook(self, build: Build, child: DispatchedJob) -> list[consul.Step]:
+        """What has to be written with the record so that the build's webhook will be sent."""
+        if not marks.wanted(build.config, build.status):
+            return []
+        # The build shows its headers' names only.
+        if (request := await self._builds.request(child)) is None:
+            return []
+        return [marks.creation(build.job_id, marks.mark_of(request, time.time()))]

@@ -40,6 +40,7 @@ from controller.settings import Settings
 from controller.tickets import Tickets
 from controller.waiting import Waiting
 from controller.watch import Watch
+from controller.webhooks.deliveries import Deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Service:
     promotions: Promotions
     check: Check
     tickets: Tickets
+    deliveries: Deliveries
 
 
 @contextlib.asynccontextmanager
@@ -83,7 +85,8 @@ async def running(
     watch = Watch(settings, nomad, metrics)
     logs = Logs(settings, builds, files, history)
     follows = Follows(settings, builds, files, watch, metrics)
-    recorder = Recorder(builds, logs, history, metrics, audit)
+    deliveries = Deliveries(settings, consul, vault, history, metrics)
+    recorder = Recorder(builds, logs, history, deliveries, metrics, audit)
     log_streams = LogStreams(settings, follows, files, history)
     health = Health(nomad, consul, vault, metrics)
     current = CurrentBuilds(settings, nomad, builds)
@@ -108,7 +111,8 @@ async def running(
         waiting=Waiting(builds, logs, log_streams),
         history_list=HistoryList(history, current),
         cleanup=cleanup,
-        check=Check(settings, nomad, one_off, credentials, rules),
+        check=Check(settings, nomad, one_off, credentials, rules, vault),
+        deliveries=deliveries,
         promotions=Promotions(settings, one_off, builds, credentials, rules),
         tickets=tickets,
     )
@@ -118,6 +122,7 @@ async def running(
         asyncio.create_task(retention.run()),
         asyncio.create_task(gauges.run()),
         asyncio.create_task(BlockedBuilds(settings, nomad).run()),
+        asyncio.create_task(deliveries.run()),
     ]
     for task in tasks:
         task.add_done_callback(partial(_ended, failed))

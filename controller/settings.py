@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from controller import owner_policy
+from controller import owner_policy, webhook_addresses
 from controller.callers import SCOPES
 from controller.contract import amounts
 from controller.contract.job_id import DispatchedJob
@@ -106,6 +106,12 @@ def _flag(text: str) -> bool:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip().rstrip("/") for word in text.split(",") if word.strip())
+
+
+def _webhook_allow(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    webhook_addresses.parse_allowed(words)
+    return words
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +256,14 @@ class Settings:
     intermediate_repository: str = _setting(
         "", "Repository of intermediate images, as the pack's intermediate_repository."
     )
+    webhook_allow: tuple[str, ...] = _setting(
+        (),
+        "What webhooks may reach beside public addresses over HTTPS, separated by commas: names, "
+        "patterns such as *.example.com, and ranges such as 10.1.0.0/16.",
+    )
+    webhook_window: float = _setting(
+        600.0, "Time within which a webhook is tried four times before it counts as failed."
+    )
     metrics_owners: int = _setting(
         100, "Most owners that metrics name; builds of further ones are counted as _other."
     )
@@ -351,6 +365,8 @@ def _parser(name: str, default: Any) -> Callable[[str], Any]:
         return _policy_grants
     if name == "owner_policies":
         return owner_policy.parse
+    if name == "webhook_allow":
+        return _webhook_allow
     if name == "history_retention":
         return amounts.age
     if isinstance(default, bool):

@@ -8,6 +8,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +24,14 @@ Step = Mapping[str, Any]
 _LOGIN_PAUSE = 5.0  # seconds between two logins, where Consul refuses what it gave a token for
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value, and the index of its last change: what a change of it can be bound to."""
+
+    value: bytes
+    index: int
+
+
 def create(key: str, value: bytes) -> Step:
     """A transaction's step: store a value; there must be none yet."""
     return {"Verb": "cas", "Key": key, "Value": base64.b64encode(value).decode(), "Index": 0}
@@ -31,6 +40,11 @@ def create(key: str, value: bytes) -> Step:
 def put(key: str, value: bytes) -> Step:
     """A transaction's step: store a value, whatever was there."""
     return {"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()}
+
+
+def delete_unchanged(key: str, index: int) -> Step:
+    """A transaction's step: remove a key, which must not have changed since `index`."""
+    return {"Verb": "delete-cas", "Key": key, "Index": index}
 
 
 def delete(key: str) -> Step:
@@ -85,13 +99,28 @@ class ConsulClient:
 
     async def values(self, prefix: str) -> dict[str, bytes]:
         """Every value below a prefix, by the rest of its key."""
+        return {name: entry.value for name, entry in (await self.entries(prefix)).items()}
+
+    async def entries(self, prefix: str) -> dict[str, Entry]:
+        """Every value below a prefix with its index, by the rest of its key."""
         response = await self._request("GET", f"/kv/{quote(prefix)}", params={"recurse": ""})
         found = [] if response.status_code == 404 else response.json()
         return {
-            item["Key"].removeprefix(prefix): base64.b64decode(item["Value"] or b"")
+            item["Key"].removeprefix(prefix): Entry(
+                base64.b64decode(item["Value"] or b""), int(item["ModifyIndex"])
+            )
             for item in found
             if item["Key"] != prefix
         }
+
+    async def change(self, key: str, value: bytes, index: int) -> int | None:
+        """Replace a value that has not changed since `index`; its new index, or None if it has."""
+        encoded = base64.b64encode(value).decode()
+        step = {"Verb": "cas", "Key": key, "Value": encoded, "Index": index}
+        response = await self._request("PUT", "/txn", json=[{"KV": step}])
+        if response.status_code != 200:
+            return None
+        return int(response.json()["Results"][0]["KV"]["ModifyIndex"])
 
     async def keys(self, prefix: str) -> list[str]:
         """Every key below a prefix."""

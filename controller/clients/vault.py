@@ -1,4 +1,4 @@
-"""Vault as this service uses it: does a secret exist? Values are never asked for.
+"""Vault as this service uses it: does a secret exist? Values only of what signs webhooks.
 
 hvac blocks, so it runs in worker threads; it is imported with the first call, because most of the
 controller's life needs it not. The token comes from a login with the workload's identity and is
@@ -37,7 +37,7 @@ class Found(Enum):
 
 
 class VaultClient:
-    """The metadata of KV version 2 secrets. Methods raise UnavailableError."""
+    """KV version 2 secrets: their metadata, and webhooks' keys. Methods raise UnavailableError."""
 
     def __init__(self, settings: Settings) -> None:
         self.address = settings.vault_addr
@@ -71,6 +71,13 @@ class VaultClient:
             self._seen.put(path, time.monotonic())
         return found
 
+    async def webhook(self, name: str) -> dict[str, Any] | Found:
+        """The fields of a secret below `nomad-build-service/webhook/`, or why there are none.
+
+        Nothing of it is kept here, and callers must not keep or log it either.
+        """
+        return await asyncio.to_thread(self._webhook, f"nomad-build-service/webhook/{name}")
+
     async def sealed(self) -> bool:
         """Whether Vault is sealed.
 
@@ -84,20 +91,28 @@ class VaultClient:
             raise self._down(error) from error
 
     def _exists(self, path: str) -> Found:
+        found = self._read("read_secret_metadata", path)
+        return found if isinstance(found, Found) else Found.YES
+
+    def _webhook(self, path: str) -> dict[str, Any] | Found:
+        found = self._read("read_secret_version", path)
+        return found if isinstance(found, Found) else dict(found["data"]["data"] or {})
+
+    def _read(self, method: str, path: str) -> dict[str, Any] | Found:
         import hvac.exceptions
         import requests
 
         for last in (False, True):
             try:
-                client = self._logged_in(again=last)
-                client.secrets.kv.v2.read_secret_metadata(path=path, mount_point=self.mount)
+                read = getattr(self._logged_in(again=last).secrets.kv.v2, method)
+                options = {"raise_on_deleted_version": True} if "version" in method else {}
+                return dict(read(path=path, mount_point=self.mount, **options))
             except hvac.exceptions.InvalidPath:
                 return Found.NO
             except hvac.exceptions.Forbidden:
                 continue  # the token may have been revoked: log in again, once
             except (hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
                 raise self._down(error) from error
-            return Found.YES
         return Found.REFUSED
 
     def _logged_in(self, *, again: bool) -> Any:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from controller.contract import amounts, git_names, image_names, moments
+from controller.contract import amounts, git_names, image_names, moments, webhook_fields
 from controller.contract.field_error import FieldError, Format, text_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -213,6 +213,10 @@ FORMATS: dict[str, Format] = {
     "text": text,
     "timespan": amounts.timespan,
     "vault-path": vault_path,
+    "webhook-header": webhook_fields.header_name,
+    "webhook-secret": webhook_fields.secret,
+    "webhook-url": webhook_fields.url,
+    "webhook-value": webhook_fields.header_value,
 }
 
 

@@ -40,7 +40,8 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
 }
 _SHOWN = 80  # characters of a value that a message quotes
-_NEVER_SHOWN = {"line", "text", "command"}  # people put secrets into build arguments all the same
+# People put secrets into build arguments, URLs and headers all the same.
+_NEVER_SHOWN = {"line", "text", "command", "webhook-secret", "webhook-url", "webhook-value"}
 
 
 @dataclass(frozen=True, slots=True)

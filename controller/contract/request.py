@@ -30,13 +30,7 @@ _PLAIN_UP_TO = 8192  # bytes; a longer document travels compressed
 _GZIP = b"\x1f\x8b"
 _SCHEMA_FILE = Path(__file__).with_name("job_config.schema.json")
 
-_WEBHOOK = "follow the build with streamLogs or ask getStatus"
 HINTS = {
-    "webhook_url": _WEBHOOK,
-    "webhook_secret": _WEBHOOK,
-    "webhook_on_success": _WEBHOOK,
-    "webhook_on_failure": _WEBHOOK,
-    "webhook_headers": _WEBHOOK,
     "build_secrets": "give private dependencies with the base image for now",
     "cache": "use clear_cache to build without the layer cache",
     "deploy_dir": "it was an option of the old command line; leave it out",

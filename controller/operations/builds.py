@@ -50,6 +50,9 @@ class BuildStatus(Answer):
     commands: list[Object]
     config: Object | None = None
     metrics: Object = Field(description="The original's times; durations in nanoseconds.")
+    webhook: Object | None = Field(
+        None, description="state is pending, delivered or failed; tries; last_error."
+    )
     nomad_job_id: str
     alloc_id: str | None = None
     node: str | None = None
@@ -70,7 +73,8 @@ async def _submit(service: Service, given: Any, context: Context) -> Document:
 
 
 async def _status(service: Service, given: OneJob, context: Context) -> Document:
-    return (await service.builds.get(given.job_id)).shown()
+    build = await service.builds.get(given.job_id)
+    return {**build.shown(), "webhook": await service.deliveries.marks.state(build)}
 
 
 async def _kill(service: Service, given: OneJob, context: Context) -> Document:

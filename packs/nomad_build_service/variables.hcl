@@ -304,6 +304,12 @@ variable "allowed_origins" {
   default     = []
 }
 
+variable "webhook_allow" {
+  description = "What webhooks may reach beside public addresses over HTTPS: names, patterns such as *.example.com, ranges such as 10.1.0.0/16."
+  type        = list(string)
+  default     = []
+}
+
 variable "public_url" {
   description = "URL that callers reach the API by, where it is behind a proxy or load balancer."
   type        = string

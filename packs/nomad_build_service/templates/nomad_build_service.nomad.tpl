@@ -107,6 +107,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_BUILD_CLASSES    = [[ $classes | toJson | quote ]]
         NBS_ALLOWED_HOSTS    = "[[ join "," (var "allowed_hosts" .) ]]"
         NBS_ALLOWED_ORIGINS  = "[[ join "," (var "allowed_origins" .) ]]"
+        NBS_WEBHOOK_ALLOW    = "[[ join "," (var "webhook_allow" .) ]]"
         NBS_PUBLIC_URL       = [[ var "public_url" . | quote ]]
         NBS_AUTH_MODE        = [[ var "auth_mode" . | quote ]]
         NBS_AUTH_NOMAD_POLICIES = [[ var "auth_nomad_policies" . | toJson | quote ]]
