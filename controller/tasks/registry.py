@@ -19,7 +19,9 @@ from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline, Program, run
 
-_NO_REPOSITORY = re.compile(r"name unknown|repository name not known|NAME_UNKNOWN|status code 404")
+_NO_REPOSITORY = re.compile(
+    r"name unknown|repository name not known|NAME_UNKNOWN|status code (?:from registry )?404"
+)
 
 
 def host_of(repository: str) -> str:
