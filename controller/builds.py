@@ -25,6 +25,7 @@ from controller.contract.results import (
     parse_phase_result,
     phase_result_path,
 )
+from controller.contract.webhook_fields import parse_url
 from controller.errors import MalformedRequestError, NotFoundError, UnknownBuildError
 from controller.history import History
 from controller.recent import Recent
@@ -181,8 +182,8 @@ def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
     config["build_args"] = dict.fromkeys(config["build_args"], _HIDDEN)
     config["test"] = config["test"] | {"env": dict.fromkeys(config["test"]["env"], _HIDDEN)}
     config["webhook_headers"] = dict.fromkeys(config["webhook_headers"], _HIDDEN)
-    if config["webhook_url"] and "?" in config["webhook_url"]:
-        config["webhook_url"] = f"{config['webhook_url'].partition('?')[0]}?{_HIDDEN}"
+    if config["webhook_url"]:  # its path is the secret of many a chat service
+        config["webhook_url"] = f"{parse_url(config['webhook_url']).shown}/{_HIDDEN}"
     return config
 
 
