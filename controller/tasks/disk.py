@@ -11,9 +11,11 @@ from pathlib import Path
 
 from controller.tasks.errors import PhaseFailed
 
+_INODES = 0.02  # of a file system's; a million empty files fill it as well as one large one
+
 
 class DiskFloor:
-    """Free bytes that a build must leave on the file system of `directory`."""
+    """Free bytes, and inodes, that a build must leave on the file system of `directory`."""
 
     def __init__(self, directory: Path, floor_bytes: int) -> None:
         self._directory = directory
@@ -31,4 +33,11 @@ class DiskFloor:
                 "OutOfDisk",
                 f"only {free >> 20} MB are free for builds on this node; "
                 f"{self._floor >> 20} MB must stay free (pack variable disk_floor_mb)",
+            )
+        # Some file systems have no fixed number of inodes, and say 0.
+        if status.f_files and status.f_favail < status.f_files * _INODES:
+            raise PhaseFailed(
+                "OutOfDisk",
+                f"only {status.f_favail} inodes are free for builds on this node; "
+                f"{_INODES:.0%} of {status.f_files} must stay free",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 import uuid
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from builds import Builds, eventually, nomad_job_id
 from controllers import log_lines, serving, sse
+from probe import PREFIX, copy_of_image_build, vault_roles, with_own_role
 
 from cluster.cluster import Cluster
 
@@ -116,6 +118,45 @@ def test_a_flood_of_output_is_cut_off(cluster: Cluster, builds: Builds, tmp_path
     # Nomad's own copy: ten files of ten megabytes for each stream.
     assert sum(one.stat().st_size for one in (directory / "logs").iterdir()) <= 101 << 20
     healthy(builds, status)
+
+
+FILL = "dd if=/dev/zero of=/{name} bs=1M count=100000; echo has-filled; sleep 1000"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["build", "test"])
+def test_filling_the_disk_ends_at_the_floor(
+    cluster: Cluster, builds: Builds, tmp_path: Path, phase: str
+) -> None:
+    """Half a gigabyte is written for real; the floor lies that much below what is free now."""
+    free = shutil.disk_usage(cluster.state.storage).free >> 20
+
+    def with_high_floor(task: dict[str, Any]) -> None:
+        with_own_role(task)
+        task["Env"]["NBS_DISK_FLOOR_MB"] = str(free - 512)
+
+    fill = FILL.format(name=f"fill-{phase}")
+    with (
+        vault_roles(cluster),
+        copy_of_image_build(builds, with_high_floor),
+        serving(cluster, tmp_path, {"NBS_NAME_PREFIX": f"{PREFIX}-"}) as one,
+    ):
+        own = Builds(cluster, one.address)
+        request = (
+            own.request(own.dockerfile(f"RUN {fill}"))
+            if phase == "build"
+            else own.request(own.dockerfile("RUN true"), test_commands=[fill])
+        )
+        begun = time.monotonic()
+        status = own.await_status(own.submit(request), "FAILED")
+        assert time.monotonic() - begun < 60
+        assert (status["failure"]["phase"], status["failure"]["reason"]) == (phase, "OutOfDisk")
+        own.assert_clean(own.await_end(nomad_job_id(status["job_id"]))["ID"])
+    eventually(
+        "the space is given back",
+        lambda: shutil.disk_usage(cluster.state.storage).free >> 20 > free - 256,
+    )
+    builds.run(builds.request(builds.dockerfile("RUN true")), "SUCCEEDED")
 
 
 @pytest.mark.slow

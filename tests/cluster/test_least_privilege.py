@@ -164,6 +164,8 @@ def test_the_controller_reads_no_credential_in_vault(builds: Builds, secrets: Pa
     http.headers["X-Vault-Token"] = roles["nbs-controller"].json()["auth"]["client_token"]
     seen = http.get("/v1/secret/metadata/nomad-build-service/registry/demo")
     assert seen.status_code == 200
+    # The keys of webhooks, which it signs itself, are the one exception: 404, there is none.
+    assert http.get("/v1/secret/data/nomad-build-service/webhook/none").status_code == 404
     assert (
         refused(
             http,

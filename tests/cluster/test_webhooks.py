@@ -113,7 +113,7 @@ def test_a_success_is_told_once_signed_and_without_the_key_anywhere(
 
     status = builds.status(job_id)
     assert status["config"]["webhook_headers"] == {"X-Team": "(hidden)"}
-    assert status["config"]["webhook_url"] == f"{receiver.address}/hook?(hidden)"
+    assert status["config"]["webhook_url"] == f"{receiver.address}/(hidden)"
     record = consul(cluster, "GET", f"history/{job_id}", params={"raw": ""}).text
     assert job_id in record
     allocation = cli(cluster, "nomad", "job", "status", "-json", "nomad-build-service").stdout
