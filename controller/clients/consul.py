@@ -42,9 +42,12 @@ def put(key: str, value: bytes) -> Step:
     return {"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()}
 
 
-def delete_unchanged(key: str, index: int) -> Step:
-    """A transaction's step: remove a key, which must not have changed since `index`."""
-    return {"Verb": "delete-cas", "Key": key, "Index": index}
+def unchanged(key: str, index: int) -> Step:
+    """A transaction's step: the key must be there, and not have changed since `index`.
+
+    A delete after it is what delete-cas is not: that succeeds where the key has gone, too.
+    """
+    return {"Verb": "check-index", "Key": key, "Index": index}
 
 
 def delete(key: str) -> Step:
@@ -138,9 +141,7 @@ class ConsulClient:
         if response.status_code == 404:
             return None
         found = response.json()[0]
-        # Not delete-cas: that succeeds as well where another call has removed the key meanwhile.
-        unchanged = {"Verb": "check-index", "Key": key, "Index": found["ModifyIndex"]}
-        first = await self.transaction(unchanged, delete(key))
+        first = await self.transaction(unchanged(key, found["ModifyIndex"]), delete(key))
         return base64.b64decode(found["Value"] or b"") if first else None
 
     async def delete(self, key: str) -> None:

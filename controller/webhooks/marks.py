@@ -62,8 +62,14 @@ def decode(raw: bytes) -> Mark:
     found: dict[str, Any] = json.loads(raw)
     if not isinstance(found, dict) or found.pop("schema", None) != _SCHEMA:
         raise ValueError("the mark is of another version")
-    parse_url(found["url"])
-    return Mark(**found)
+    try:
+        mark = Mark(**found)
+    except TypeError as error:
+        raise ValueError("the mark is of another version") from error
+    if not all(isinstance(value, int | float) for value in (mark.due, mark.tries)):
+        raise ValueError("the mark is of another version")
+    parse_url(mark.url)
+    return mark
 
 
 def wanted(request: Mapping[str, Any] | None, status: Status) -> bool:
@@ -121,7 +127,8 @@ class Marks:
             error or taken.mark.last_error,
         )
         return await self._consul.transaction(
-            consul.delete_unchanged(WEBHOOKS + taken.job_id, taken.index),
+            consul.unchanged(WEBHOOKS + taken.job_id, taken.index),
+            consul.delete(WEBHOOKS + taken.job_id),
             consul.put(WEBHOOK_ENDS + taken.job_id, json.dumps(end).encode()),
         )
 

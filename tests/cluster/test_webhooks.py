@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -219,8 +220,6 @@ def test_a_controller_killed_in_the_middle_loses_nothing(
     builds: Builds, cluster: Cluster, receiver: Receiver, tmp_path: Path
 ) -> None:
     """All controllers die while the receiver has not answered; one that starts later delivers."""
-    import threading
-
     receiver.hold = threading.Event()
     job_id = builds.submit(
         builds.request(
@@ -246,17 +245,83 @@ def test_a_controller_killed_in_the_middle_loses_nothing(
 def test_replicas_deliver_once(
     builds: Builds, cluster: Cluster, receiver: Receiver, tmp_path: Path
 ) -> None:
+    """The first tries fail, so that all replicas wait for the same moment to try again."""
+    receiver.answers += [(500, {})] * 6
     settings = {f"NBS_{name.upper()}": value for name, value in CONFIG.items()}
     settings["NBS_RELIST_INTERVAL"] = "0.2"
     repository = builds.dockerfile("RUN false")
     with serving(cluster, tmp_path, settings), serving(cluster, tmp_path, settings):
         job_ids = [
             builds.submit(builds.request(repository, webhook_url=receiver.address))
-            for _ in range(3)
+            for _ in range(6)
         ]
-        for job_id in job_ids:
-            assert webhook(builds, job_id, "delivered", 90)["tries"] == 1
-    assert [len(receiver.of(job_id)) for job_id in job_ids] == [1, 1, 1]
+        tries = [webhook(builds, job_id, "delivered", 90)["tries"] for job_id in job_ids]
+    assert sum(tries) == 12
+    assert [len(receiver.of(job_id)) for job_id in job_ids] == tries
+
+
+def test_a_receiver_that_does_not_answer_holds_up_no_other(
+    builds: Builds, receiver: Receiver
+) -> None:
+    receiver.hold = threading.Event()
+    repository = builds.dockerfile("RUN false")
+    slow = builds.submit(builds.request(repository, webhook_url=receiver.address))
+    one_call(receiver, slow)
+    with receiving(ALLOWED) as quick:
+        other = builds.submit(builds.request(repository, webhook_url=quick.address))
+        webhook(builds, other, "delivered")
+    assert builds.status(slow)["webhook"]["state"] == "pending", "the slow one was waited for"
+    receiver.hold.set()
+    webhook(builds, slow, "delivered")
+
+
+def test_what_was_cleaned_up_while_it_was_sent_stays_away(
+    builds: Builds, cluster: Cluster, receiver: Receiver
+) -> None:
+    repository = builds.dockerfile("RUN false")
+    for answer in (204, 500):
+        receiver.hold = threading.Event()
+        receiver.answers.append((answer, {}))
+        job_id = builds.submit(builds.request(repository, webhook_url=receiver.address))
+        one_call(receiver, job_id)
+        cleaned = builds.http.post("/mcp/cleanup", json={"job_id": job_id})
+        assert cleaned.json()["cleaned_jobs"] == [job_id], cleaned.text
+        receiver.hold.set()
+        receiver.hold = None
+        # Another one, whose delivery ends after that of the first.
+        later = builds.submit(builds.request(repository, webhook_url=receiver.address))
+        webhook(builds, later, "delivered")
+        for kept in ("webhooks", "webhook-ends", "history"):
+            assert consul(cluster, "GET", f"{kept}/{job_id}").status_code == 404
+        assert len(receiver.of(job_id)) == 1
+
+
+def test_a_secret_that_cannot_be_used_breaks_nothing_else(
+    builds: Builds, cluster: Cluster, receiver: Receiver
+) -> None:
+    """What a secret holds nobody has checked before."""
+    repository = builds.dockerfile("RUN false")
+    snow = {"secret": "k", "hosts": ALLOWED, "authorization": "Bearer \N{SNOWMAN}"}
+    secrets: dict[str, dict[str, Any]] = {
+        "a number": {"secret": 5},
+        "no ASCII": snow,
+        "two lines": snow | {"authorization": "Bearer a\r\nX-Other: b"},
+        "another host": {"secret": "k", "hosts": "ci.example.com"},
+    }
+    broken = []
+    for number, fields in enumerate(secrets.values()):
+        path = f"nomad-build-service/webhook/broken-{number}"
+        cluster.vault_put(path, fields)
+        hook = {"webhook_url": receiver.address, "webhook_secret": f"secret/{path}"}
+        broken.append(builds.submit(builds.request(repository, **hook)))
+    good = builds.submit(builds.request(repository, webhook_url=receiver.address))
+    webhook(builds, good, "delivered", 90)
+    for job_id in broken:
+        told = webhook(builds, job_id, "failed", 60)
+        assert told["last_error"]
+        assert "Bearer" not in told["last_error"]
+        assert receiver.of(job_id) == []
+    assert "Bearer" not in controller_log(builds)
 
 
 def test_a_redirect_leads_nowhere(builds: Builds, receiver: Receiver) -> None:

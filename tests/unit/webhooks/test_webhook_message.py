@@ -176,7 +176,13 @@ def test_a_mark_is_read_as_it_was_written_and_later_ones_are_left_alone() -> Non
         == mark
         == Mark("https://x/?a=b", request["webhook_secret"], {"X-A": "b"}, 12.5)
     )
-    for other in (b"[]", b"{}"):
+    for other in (
+        b"[]",
+        b"{}",
+        b'{"schema":1}',
+        b'{"schema":1,"url":"https://x/","secret":null,"headers":{},"due":"x"}',
+        mark.encode().replace(b'"tries"', b'"attempts"'),
+    ):
         with pytest.raises(ValueError, match="version"):
             decode(other)
     with pytest.raises(ValueError, match="version"):
