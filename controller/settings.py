@@ -261,6 +261,9 @@ class Settings:
         "What webhooks may reach beside public addresses over HTTPS, separated by commas: names, "
         "patterns such as *.example.com, and ranges such as 10.1.0.0/16.",
     )
+    webhook_cacert: str = _setting(
+        "", "Certificate authority of webhooks' receivers, beside those that the system knows."
+    )
     webhook_window: float = _setting(
         600.0, "Time within which a webhook is tried four times before it counts as failed."
     )

@@ -52,6 +52,7 @@ class Deliveries:
     ) -> None:
         self.marks = Marks(consul, settings.job_ids_begin)
         self._allowed = parse_allowed(settings.webhook_allow)
+        self._cacert = settings.webhook_cacert
         self._window = settings.webhook_window
         self._interval = settings.relist_interval
         self._vault = vault
@@ -172,7 +173,9 @@ class Deliveries:
                 addresses = await send.resolve(url)
                 if why := refusal(url, addresses, self._allowed):
                     raise _FailedError(why, again=False)
-                answer = await send.post(url, addresses, *self._message(taken, record, used))
+                answer = await send.post(
+                    url, addresses, *self._message(taken, record, used), self._cacert
+                )
         except TimeoutError:
             raise _FailedError(f"no answer within {send.WITHIN:.0f} s", again=True) from None
         except send.SendError as error:

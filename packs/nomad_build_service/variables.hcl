@@ -310,6 +310,12 @@ variable "webhook_allow" {
   default     = []
 }
 
+variable "webhook_cacert" {
+  description = "Path on the nodes of a certificate authority of webhooks' receivers, beside those that the system knows."
+  type        = string
+  default     = ""
+}
+
 variable "public_url" {
   description = "URL that callers reach the API by, where it is behind a proxy or load balancer."
   type        = string

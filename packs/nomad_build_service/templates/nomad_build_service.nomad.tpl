@@ -75,7 +75,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         command = "nbs"
         args    = ["serve"]
         ports   = ["http", "metrics"]
-        volumes = [[ template "certificates" (list (var "auth_cacert" .) (var "nomad_cacert" .) (var "consul_cacert" .) (var "vault_cacert" .)) ]]
+        volumes = [[ template "certificates" (list (var "webhook_cacert" .) (var "auth_cacert" .) (var "nomad_cacert" .) (var "consul_cacert" .) (var "vault_cacert" .)) ]]
 [[- else ]]
         command = "[[ var "node_prefix" . ]]/bin/nbs"
         args    = ["serve"]
@@ -108,6 +108,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_ALLOWED_HOSTS    = "[[ join "," (var "allowed_hosts" .) ]]"
         NBS_ALLOWED_ORIGINS  = "[[ join "," (var "allowed_origins" .) ]]"
         NBS_WEBHOOK_ALLOW    = "[[ join "," (var "webhook_allow" .) ]]"
+        NBS_WEBHOOK_CACERT   = [[ var "webhook_cacert" . | quote ]]
         NBS_PUBLIC_URL       = [[ var "public_url" . | quote ]]
         NBS_AUTH_MODE        = [[ var "auth_mode" . | quote ]]
         NBS_AUTH_NOMAD_POLICIES = [[ var "auth_nomad_policies" . | toJson | quote ]]

@@ -256,6 +256,7 @@ def test_whatever_is_a_url_has_one_plain_host(host: str, rest: str) -> None:
     assert url.host == url.host.lower()
     assert not set(url.host) & set("@/\\%?# ")
     assert url.target.startswith("/")
+    assert url.host.encode("idna")  # what resolving does first, with errors that are no OSError
     if url.host.rpartition(".")[2].isdigit():
         ip_address(url.host)
 
