@@ -128,7 +128,9 @@ class JobConfig(Strict):
     """A build: which repository at which ref, how to test it, and where to publish the image."""
 
     owner: Annotated[str, Kind("owner", 128)] = Field(
-        examples=["team-web"], description="Who the build belongs to: a person, team or agent."
+        examples=["team-web"],
+        description="Who the build belongs to: a person, team or agent. "
+        "Leave it out where your credential says it.",
     )
     repo_url: Annotated[str, Kind("git-url", 2048)] = Field(
         examples=["https://git.example.com/team/app.git"],

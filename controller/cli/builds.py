@@ -19,7 +19,7 @@ _NOT_FOLLOWED = ("tail", "search", "context", "from_start", "max_tokens")
 def submit(client: Client, given: argparse.Namespace) -> int:
     """Start a build; with --watch, follow it to its end."""
     document = options.document(given)
-    options.local_problems(document)
+    options.local_problems(document, known=client.known)
     answer = client.post("submitJob", document)
     if given.watch:
         if not given.json:

@@ -66,11 +66,12 @@ def find(environ: Mapping[str, str]) -> str:
 
 
 class Client:
-    """Calls of one controller. Methods raise CommandError."""
+    """Calls of one controller. Methods raise CommandError. `known`: it sends a credential."""
 
     def __init__(self, address: str, token: str = "") -> None:
         self.address = address.rstrip("/")
         token = token.strip()
+        self.known = bool(token)
         if not all("!" <= char <= "~" for char in token):
             raise CommandError(
                 "NBS_TOKEN holds blanks or characters that no token has", exit_codes.INVALID

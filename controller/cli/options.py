@@ -92,10 +92,14 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def local_problems(given: Mapping[str, Any]) -> None:
-    """Check a request here, before it travels. Raises CommandError with every problem."""
+def local_problems(given: Mapping[str, Any], *, known: bool = False) -> None:
+    """Check a request here, before it travels. Raises CommandError with every problem.
+
+    The owner of a `known` caller comes from the credential, so it may be missing.
+    """
     try:
-        request.normalise(json.loads(json.dumps(given)))
+        checked = json.loads(json.dumps(given))
+        request.normalise({"owner": "known"} | checked if known else checked)
     except request.RequestError as error:
         body = {
             "error": f"the request has {len(error.problems)} problem(s)",

@@ -97,6 +97,8 @@ class Operation:
         """The JSON Schema of what it accepts."""
         schema = schema_of(self.accepts)
         if self.takes_job_config:
+            # A caller with a credential has its owner; of others, the call itself asks for one.
+            schema["required"] = [name for name in schema["required"] if name != "owner"]
             schema["properties"] |= {
                 old: {**part, "description": f"The seed's name for test.{new}."}
                 for old, new in SEED_NAMES.items()

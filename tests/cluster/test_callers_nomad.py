@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -90,6 +92,26 @@ def test_policies_give_scopes_and_owner(
     for admin in (token("nbs-operators"), cluster.nomad.management_token):
         assert call(address, "getStatus", asked, admin).status_code == 200
     assert call(address, "killJob", asked, mine).status_code == 200
+
+
+def test_the_command_line_needs_no_owner_with_a_token(
+    builds: Builds, address: str, token: Token, tmp_path: Path
+) -> None:
+    owner = f"t{uuid.uuid4().hex[:6]}"
+    request = builds.request(
+        builds.dockerfile(), owner=None, git_credentials_path=None, registry_credentials_path=None
+    )
+    file = tmp_path / "build.json"
+    file.write_text(json.dumps(request))
+    environ = {**builds.cluster.env(), "NBS_ADDR": address, "NBS_TOKEN": token(f"nbs-team-{owner}")}
+    nbs = str(builds.cluster.state.bin / "nbs")
+    done = subprocess.run([nbs, "submit", str(file)], env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    job_id = done.stdout.strip()
+    status = call(address, "getStatus", {"job_id": job_id}, environ["NBS_TOKEN"]).json()
+    assert status["config"]["owner"] == owner
+    killed = subprocess.run([nbs, "kill", job_id], env=environ, capture_output=True, text=True)
+    assert killed.returncode == 0, killed.stderr
 
 
 def test_tokens_that_open_nothing(address: str, token: Token) -> None:
