@@ -163,7 +163,7 @@ class ConsulClient:
             response = await self._ask(method, path, params, json)
             if response.status_code in (401, 403) and await self._log_in(token):
                 response = await self._ask(method, path, params, json)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:  # what TLS refuses late is an SSLError
             raise UnavailableError(
                 "consul", f"{type(error).__name__} at {self.address}: {error}"
             ) from error

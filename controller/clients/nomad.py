@@ -72,7 +72,7 @@ class NomadClient:
                 params=self._query(query),
                 headers={"X-Nomad-Token": token} if token else self._headers(),
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:  # what TLS refuses late is an SSLError
             raise self._down(error) from error
         if response.status_code >= 400:
             raise self._error(response.status_code, response.text)
@@ -95,7 +95,7 @@ class NomadClient:
                     text = (await response.aread()).decode("utf-8", "replace")
                     raise self._error(response.status_code, text)
                 yield response.aiter_bytes()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ssl.SSLError) as error:
             raise self._down(error) from error
 
     async def leader(self) -> str:
@@ -219,7 +219,7 @@ class NomadClient:
             token = self._token_file.read_text(encoding="utf-8").strip()
         return {"X-Nomad-Token": token} if token else {}
 
-    def _down(self, error: httpx.HTTPError) -> UnavailableError:
+    def _down(self, error: Exception) -> UnavailableError:
         return UnavailableError("nomad", f"{type(error).__name__} at {self.address}: {error}")
 
     def _error(self, status: int, text: str) -> ServiceError:

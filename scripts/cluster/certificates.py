@@ -35,7 +35,7 @@ class Authority:
             self._make()
 
     def certificate(self, name: str) -> Certificate:
-        """Sign a new certificate for a server on loopback."""
+        """Sign a new certificate for a server on loopback, or for who calls one."""
         key = ec.generate_private_key(ec.SECP256R1())
         authority = x509.load_pem_x509_certificate(self.file.read_bytes())
         addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
@@ -44,7 +44,12 @@ class Authority:
             .add_extension(
                 x509.SubjectAlternativeName([x509.DNSName("localhost"), *addresses]), critical=False
             )
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(
+                x509.ExtendedKeyUsage(
+                    [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+                ),
+                critical=False,
+            )
             .sign(self._key(), hashes.SHA256())
         )
         return Certificate(
