@@ -96,9 +96,7 @@ class Toolchain:
         `scripts/demo env` puts one there; its programs are links to ours and go with the cluster.
         """
         folders = self._environ.get("PATH", os.defpath).split(os.pathsep)
-        return os.pathsep.join(
-            folder for folder in folders if not (Path(folder).parent / MARKER).is_file()
-        )
+        return os.pathsep.join(folder for folder in folders if not _is_of_a_cluster(Path(folder)))
 
     def _in_cache(self, program: Program) -> Found | None:
         path = self.cached_path(program)
@@ -199,3 +197,10 @@ if __name__ == "__main__":
         Toolchain(os.environ).obtain(PROGRAMS)
     except ClusterError as error:
         sys.exit(str(error))
+
+
+def _is_of_a_cluster(folder: Path) -> bool:
+    try:
+        return (folder.parent / MARKER).is_file()
+    except OSError:  # a folder that may not be looked into is none of ours
+        return False
