@@ -31,7 +31,6 @@ REMOVED = "nomad-build-service/removed/"
 WEBHOOKS = "nomad-build-service/webhooks/"
 WEBHOOK_ENDS = "nomad-build-service/webhook-ends/"
 OF_A_BUILD = (WEBHOOKS, WEBHOOK_ENDS)  # beside its record, and removed with it
-MAX_RECORD = MAX_TRANSACTION_VALUES - 24576  # bytes; the rest is for the summary and a webhook
 _SCHEMA = 1
 _SUMMARIES = 50_000  # kept in memory, a few hundred bytes each
 _SINGLE = 8  # so many missing summaries of a day are read one by one, more with the whole day
@@ -77,11 +76,12 @@ class History:
         `further` steps are made in the same transaction.
         """
         one = summary.of(build)
+        beside = (consul.put(one.key, summary.encode(one)), *further)
+        most = MAX_TRANSACTION_VALUES - sum(map(consul.size, beside))
         return await self._consul.transaction(
             consul.absent(REMOVED + build.job_id),
-            consul.create(PREFIX + build.job_id, encode(build, tails)),
-            consul.put(one.key, summary.encode(one)),
-            *further,
+            consul.create(PREFIX + build.job_id, encode(build, tails, most)),
+            *beside,
         )
 
     async def remove(self, job_id: str, day: str) -> bool:
@@ -147,7 +147,9 @@ class History:
         return {name for name in names if name.rpartition("/")[2].startswith(self._ours)}
 
 
-def encode(build: Build, tails: Mapping[str, list[str]], most: int = MAX_RECORD) -> bytes:
+def encode(
+    build: Build, tails: Mapping[str, list[str]], most: int = MAX_TRANSACTION_VALUES
+) -> bytes:
     """A record of at most `most` bytes: the oldest log lines go first, then steps."""
     shown, kept = build.shown(), {phase: list(lines) for phase, lines in tails.items()}
     while True:

@@ -63,7 +63,9 @@ _METADATA = {
         "168.63.129.16",  # Azure's host, a public address
         "169.254.169.254",
         "169.254.170.2",  # Amazon ECS
+        "169.254.170.23",  # Amazon EKS
         "192.0.0.192",  # Oracle
+        "fd00:ec2::23",  # Amazon EKS
         "fd00:ec2::254",  # Amazon
         "fd20:ce::254",  # Google
     )

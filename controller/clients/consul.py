@@ -55,6 +55,11 @@ def delete(key: str) -> Step:
     return {"Verb": "delete", "Key": key}
 
 
+def size(step: Step) -> int:
+    """How much of MAX_TRANSACTION_VALUES a step takes, in bytes."""
+    return len(step.get("Value", "")) * 3 // 4
+
+
 def absent(key: str) -> Step:
     """A transaction's step: there must be no such key."""
     return {"Verb": "check-not-exists", "Key": key}

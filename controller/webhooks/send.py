@@ -7,8 +7,6 @@ no proxies, redirects, cookies or connections kept for the next one.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from functools import cache
 import httpx
 
 from controller.contract.webhook_fields import WebhookUrl
+from controller.webhooks import lookup
 
 WITHIN = 10.0  # seconds for one try, from the name to the answer
 _CONNECT = 4.0  # seconds for one address, so that there is time for another one
@@ -39,12 +38,9 @@ class Response:
 async def resolve(url: WebhookUrl) -> list[str]:
     """The addresses of the host. Raises SendError."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            url.host, url.port, type=socket.SOCK_STREAM
-        )
+        return await lookup.addresses(url.host, url.port)
     except (OSError, UnicodeError) as error:
         raise SendError(f"{url.host} cannot be resolved: {error}") from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 async def post(

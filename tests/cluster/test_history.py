@@ -24,6 +24,7 @@ from controller.clients.consul import ConsulClient
 from controller.contract.log_line import utc
 from controller.history import PREFIX, History, Record, encode
 from controller.settings import load
+from controller.webhooks import marks
 
 MANY = 1000
 
@@ -158,6 +159,33 @@ def test_a_record_as_large_as_may_be(cluster: Cluster) -> None:
     assert found.build == build
     assert found.tails["build"][-1] == tails["build"][-1]
     assert 100_000 < len(str(found.tails)) < 400_000
+
+
+def test_the_largest_webhook_leaves_room_for_itself(cluster: Cluster) -> None:
+    """Its mark is in the record's transaction; a build without a record would be tried for ever."""
+    request = {
+        "webhook_url": "https://hooks.example.com/".ljust(2048, "x"),
+        "webhook_secret": "secret/nomad-build-service/webhook/".ljust(512, "x"),
+        "webhook_headers": {f"X-{n:02d}".ljust(128, "a"): '"' * 1024 for n in range(16)},
+    }
+    mark = marks.mark_of(request, time.time())
+    owner = f"owner-{uuid.uuid4().hex[:8]}"
+
+    async def write(lines: int) -> bool:
+        consul = ConsulClient(load(cluster.env(), {}))
+        history = History(consul)
+        build, _ = synthetic(owner, 4, datetime.now(UTC))
+        step = marks.creation(build.job_id, mark)
+        try:
+            assert await history.add(build, {"build": ["x" * 97] * lines}, step)
+            found = await history.get(build.job_id)
+            await history.remove(build.job_id, summary.day_of(build.submitted_at or ""))
+            return found is not None
+        finally:
+            await consul.close()
+
+    for lines in range(3300, 3800, 50):  # around what fits: one of them nearly fills it
+        assert asyncio.run(write(lines)), lines
 
 
 def test_wrong_requests_are_named(served: Serving) -> None:

@@ -242,6 +242,35 @@ def test_a_controller_killed_in_the_middle_loses_nothing(
     assert marks(cluster, job_id) == 404
 
 
+def test_marks_that_cannot_be_read_stop_nobody(
+    builds: Builds, cluster: Cluster, receiver: Receiver
+) -> None:
+    """As another version may leave them: they stay, and everything else goes on."""
+    running = controller_pid(builds)
+    job_id = builds.submit(
+        builds.request(builds.dockerfile("RUN false"), webhook_url=receiver.address)
+    )
+    good = {"url": receiver.address, "secret": None, "headers": {}, "due": 0, "schema": 1}
+    planted = {
+        "nothing": b"",
+        "no-fields": b'{"schema":1}',
+        "further-field": json.dumps(good | {"later": 1}).encode(),
+        "no-time": json.dumps(good | {"due": "soon"}).encode(),
+        "no-host": json.dumps(good | {"url": "https://a..b/"}).encode(),
+    }
+    keys = [f"webhooks/{job_id.rpartition('.')[0]}.1-{name}" for name in planted]
+    for key, value in zip(keys, planted.values(), strict=True):
+        consul(cluster, "PUT", key, content=value).raise_for_status()
+    try:
+        one_call(receiver, job_id)
+        assert webhook(builds, job_id, "delivered")["tries"] == 1
+        assert controller_pid(builds) == running
+        assert [consul(cluster, "GET", key).status_code for key in keys] == [200] * len(keys)
+    finally:
+        for key in keys:
+            consul(cluster, "DELETE", key)
+
+
 def test_replicas_deliver_once(
     builds: Builds, cluster: Cluster, receiver: Receiver, tmp_path: Path
 ) -> None:

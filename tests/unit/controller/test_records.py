@@ -11,7 +11,7 @@ from controller.build import Build, Status
 from controller.contract.results import PHASES
 from controller.cursor import Cursor
 from controller.errors import MalformedRequestError
-from controller.history import MAX_RECORD, encode
+from controller.history import encode
 
 
 @given(st.uuids(), st.sampled_from(PHASES), st.integers(0, 10**14))
@@ -33,6 +33,6 @@ def test_anything_else_is_refused(text: str) -> None:
 def test_a_record_fits_into_consul(size: int) -> None:
     build = Build("a.b.c", "b/dispatch-c", Status.FAILED, config={"x": "y" * 1000})
     tails = {"build": ["x" * 100] * (size // 100), "test": ["last \N{SNOWMAN}"]}
-    raw = encode(build, tails)
-    assert len(raw) <= MAX_RECORD
+    raw = encode(build, tails, 300_000)
+    assert len(raw) <= 300_000
     assert "last \N{SNOWMAN}".encode() in raw

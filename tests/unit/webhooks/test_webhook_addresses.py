@@ -144,7 +144,14 @@ def test_a_name_allows_private_addresses_but_not_special_ones() -> None:
 
 def test_metadata_is_reached_by_an_entry_for_just_that_address() -> None:
     wide = parse_allowed(["0.0.0.0/0", "::/0"])
-    for metadata in ("169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"):
+    for metadata in (
+        "169.254.169.254",
+        "169.254.170.23",
+        "100.100.100.200",
+        "168.63.129.16",
+        "fd00:ec2::23",
+        "fd00:ec2::254",
+    ):
         assert refusal(NAMED, [metadata], wide)
         assert refusal(NAMED, [metadata], parse_allowed([metadata])) is None
     assert refusal(NAMED, ["::ffff:169.254.169.254"], wide)

@@ -189,6 +189,26 @@ def test_a_mark_is_read_as_it_was_written_and_later_ones_are_left_alone() -> Non
         decode(mark.encode().replace(b'"schema":1', b'"schema":2'))
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"null",
+        b'{"schema":1}',
+        b'{"schema":1,"url":"https://x/","secret":null,"headers":{},"due":1,"later":2}',
+        b'{"schema":1,"url":"https://x/","secret":null,"headers":{},"due":"soon"}',
+        b'{"schema":1,"url":"https://x/","secret":null,"headers":{},"due":null}',
+        b'{"schema":1,"url":["https://x/"],"secret":null,"headers":{},"due":1}',
+        b'{"schema":1,"url":"https://a..b/","secret":null,"headers":{},"due":1}',
+    ],
+)
+def test_a_mark_that_cannot_be_used_is_refused_in_one_way(raw: bytes) -> None:
+    """Any other exception would end the controller, and that of every replica."""
+    with pytest.raises(ValueError):
+        decode(raw)
+
+
 def test_a_host_that_does_not_answer_leaves_room_for_the_others() -> None:
     slow = [(f"a{number}", "slow.example") for number in range(50)]
     others = [(f"b{number}", f"h{number}.example") for number in range(50)]
