@@ -43,7 +43,7 @@ def served(
         "NBS_NAME_PREFIX": f"{PREFIX}-",
         "NBS_WEBHOOK_ALLOW": "localhost,127.0.0.1/32",
         "NBS_WEBHOOK_WINDOW": "4",
-        "SSL_CERT_FILE": str(tmp_path / "authority.pem"),
+        "NBS_WEBHOOK_CACERT": str(tmp_path / "authority.pem"),
     }
     builds = Builds(cluster, controller_address)
     with (
