@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from controller.callers import Caller
+from controller.access.callers import Caller
 from controller.contract.log_line import utc_now
 from controller.errors import ServiceError
 

@@ -27,7 +27,7 @@ from controller.contract.results import (
 )
 from controller.contract.webhook_fields import parse_url
 from controller.errors import MalformedRequestError, NotFoundError, UnknownBuildError
-from controller.history import History
+from controller.history.records import History
 from controller.recent import Recent
 from controller.settings import Settings
 

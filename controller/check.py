@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from controller import build_class, node_capacity
+from controller.access.credential_paths import CredentialPaths
+from controller.access.owner_rules import OwnerRules
 from controller.clients.nomad import NomadClient
 from controller.clients.vault import VaultClient
 from controller.concurrently import concurrently
 from controller.contract import request
 from controller.contract.json_schema import Problem
-from controller.credential_paths import CredentialPaths
 from controller.errors import InvalidFieldsError, ParentMissingError, ServiceError
 from controller.one_off import OneOff, OneOffState
-from controller.owner_rules import OwnerRules
 from controller.settings import Settings
 from controller.webhook_addresses import parse_allowed
 from controller.webhooks import acceptance

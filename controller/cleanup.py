@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from controller import summary
 from controller.audit import Audit
 from controller.build import Build
 from controller.builds import Builds
@@ -22,7 +21,8 @@ from controller.contract.job_id import DispatchedJob, parse
 from controller.contract.log_line import utc
 from controller.current_builds import Current, CurrentBuilds
 from controller.errors import ServiceError, UnknownBuildError
-from controller.history import History
+from controller.history import summary
+from controller.history.records import History
 from controller.image_removal import ImageRemoval
 from controller.metrics import Metrics
 from controller.settings import Settings

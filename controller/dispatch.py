@@ -12,12 +12,14 @@ import logging
 from typing import Any
 
 from controller import build_class
+from controller.access.credential_paths import CredentialPaths
+from controller.access.owner_rules import OwnerRules
+from controller.access.room import Room
 from controller.build import Status
 from controller.builds import Builds
 from controller.clients.nomad import NomadClient
 from controller.contract import request
 from controller.contract.job_id import from_nomad
-from controller.credential_paths import CredentialPaths
 from controller.errors import (
     IdempotencyConflictError,
     InvalidFieldsError,
@@ -27,8 +29,6 @@ from controller.errors import (
     UnknownBuildError,
 )
 from controller.metrics import Metrics
-from controller.owner_rules import OwnerRules
-from controller.room import Room
 from controller.settings import Settings
 from controller.webhook_addresses import parse_allowed
 from controller.webhooks import acceptance

@@ -12,7 +12,7 @@ from typing import Any
 
 from controller import problem
 from controller.build import Build
-from controller.log_excerpt import CHARACTERS_PER_TOKEN, cut
+from controller.logs.excerpt import CHARACTERS_PER_TOKEN, cut
 
 MAX_TOKENS = 2000
 ERRORS = (

@@ -19,7 +19,7 @@ from controller.clients.nomad import NomadClient
 from controller.concurrently import concurrently
 from controller.contract.log_line import utc
 from controller.errors import NotFoundError, ServiceError, UnavailableError
-from controller.history import History
+from controller.history.records import History
 from controller.metrics import SUCCESS_WINDOWS, Metrics
 from controller.settings import Settings
 

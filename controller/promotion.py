@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controller.access.callers import ADMIN, Caller
+from controller.access.credential_paths import CredentialPaths
+from controller.access.owner_rules import OwnerRules
 from controller.build import Build, Status
 from controller.builds import Builds
-from controller.callers import ADMIN, Caller
 from controller.contract.job_id import from_nomad, parse
 from controller.contract.json_schema import Problem
 from controller.contract.results import failure
-from controller.credential_paths import CredentialPaths
 from controller.errors import (
     InvalidFieldsError,
     MalformedRequestError,
@@ -26,7 +27,6 @@ from controller.errors import (
     UnknownBuildError,
 )
 from controller.one_off import OneOff, OneOffState
-from controller.owner_rules import OwnerRules
 from controller.settings import Settings
 
 JOB, TASK = "image-promote", "promote"

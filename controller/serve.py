@@ -13,7 +13,8 @@ from contextlib import contextmanager, nullcontext
 import uvicorn
 from starlette.types import ASGIApp
 
-from controller import __version__, app, exposure, log_format
+from controller import __version__, app, log_format
+from controller.access import exposure
 from controller.clients.consul import ConsulClient
 from controller.errors import ServiceError
 from controller.service import running

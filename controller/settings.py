@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from controller import owner_policy, webhook_addresses
-from controller.callers import SCOPES
+from controller import webhook_addresses
+from controller.access import owner_policy
+from controller.access.callers import SCOPES
+from controller.access.owner_policy import OwnerPolicy
 from controller.contract import amounts
 from controller.contract.job_id import DispatchedJob
-from controller.owner_policy import OwnerPolicy
 
 CONFIG_PREFIX = "nomad-build-service/config/"
 _SECRET = "secret"  # noqa: S105  the key of a marker, not a secret

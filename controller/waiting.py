@@ -18,9 +18,9 @@ from controller import cursor
 from controller.build import Build
 from controller.builds import Builds
 from controller.contract.results import PHASES
-from controller.log_excerpt import cut
-from controller.log_stream import LogStreams, StreamEvent
-from controller.logs import Logs, Wanted
+from controller.logs.excerpt import cut
+from controller.logs.lines import Logs, Wanted
+from controller.logs.stream import LogStreams, StreamEvent
 
 Tell = Callable[[float, float | None, str], Awaitable[None]]
 

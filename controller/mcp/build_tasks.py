@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.access.callers import READ, WRITE
 from controller.build import Build, Status
-from controller.callers import READ, WRITE
 from controller.contract.log_line import utc_now
 from controller.mcp import results
 from controller.mcp.offer import Context, caller

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import mcp_types as types
 from mcp.server.context import HandlerResult, ServerRequestContext
 
-from controller.callers import READ, Caller
+from controller.access.callers import READ, Caller
 
 Context = ServerRequestContext[Any, Any]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.access.callers import Caller
 from controller.build import Status
-from controller.callers import Caller
 from controller.operations import BY_NAME
 from controller.service import Service
 

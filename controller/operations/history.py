@@ -12,7 +12,7 @@ from controller.cleanup import Cleaned, Which
 from controller.contract import moments
 from controller.contract.json_schema import Problem
 from controller.errors import InvalidFieldsError, UnknownBuildError
-from controller.history_query import Query, position
+from controller.history.query import Query, position
 from controller.job_config import Kind, Strict
 from controller.operations.documents import Answer, JobId, Object
 from controller.operations.operation import Context, Document, Effects, Operation

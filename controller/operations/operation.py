@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from controller.callers import ADMIN, Caller
+from controller.access.callers import ADMIN, Caller
 from controller.contract.json_schema import Problem, validate
 from controller.errors import (
     ForbiddenError,

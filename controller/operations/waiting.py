@@ -7,7 +7,7 @@ from pydantic import Field
 from controller import cursor, failure_view
 from controller.errors import UnknownBuildError
 from controller.job_config import Strict
-from controller.logs import Wanted
+from controller.logs.lines import Wanted
 from controller.operations.documents import Answer, Cursor, JobId, OneJob
 from controller.operations.operation import Context, Document, Effects, Operation
 from controller.service import Service

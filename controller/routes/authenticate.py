@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from controller.callers import SCOPES, Caller
+from controller.access.callers import SCOPES, Caller
 from controller.errors import (
     ForbiddenError,
     NotFoundError,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from starlette.requests import HTTPConnection
 
-from controller.callers import READ, WRITE
+from controller.access.callers import READ, WRITE
 from controller.errors import ForbiddenError, UnauthenticatedError
 from controller.settings import Settings
 

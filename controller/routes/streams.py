@@ -14,10 +14,10 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from controller import cursor, problem
-from controller.callers import READ
+from controller.access.callers import READ
 from controller.contract.json_schema import Problem
 from controller.errors import InvalidFieldsError, ServiceError
-from controller.log_stream import StreamEvent
+from controller.logs.stream import StreamEvent
 from controller.operations.operation import admit
 from controller.routes.problems import response_of
 from controller.service import Service

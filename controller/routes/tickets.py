@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from controller.callers import READ
+from controller.access.callers import READ
+from controller.access.tickets import LIFE
 from controller.operations.documents import OneJob
 from controller.operations.operation import admit, checked
 from controller.routes import body
 from controller.service import Service
-from controller.tickets import LIFE
 
 NAME = "streamTicket"
 

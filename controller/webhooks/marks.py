@@ -21,7 +21,7 @@ from controller.build import Build, Status
 from controller.clients import consul
 from controller.clients.consul import ConsulClient
 from controller.contract.webhook_fields import parse_url
-from controller.history import WEBHOOK_ENDS, WEBHOOKS
+from controller.history.records import WEBHOOK_ENDS, WEBHOOKS
 from controller.recent import Recent
 
 _SCHEMA = 1

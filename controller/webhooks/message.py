@@ -14,8 +14,8 @@ from typing import Any
 
 from controller import __version__
 from controller.contract.results import PHASES
-from controller.history import Record
-from controller.log_excerpt import Line, newest
+from controller.history.records import Record
+from controller.logs.excerpt import Line, newest
 from controller.webhooks.marks import EVENTS
 
 _NANOSECONDS = 1_000_000_000

@@ -13,8 +13,8 @@ from builds import Builds, eventually, nomad_job_id
 from controllers import Serving, serving
 
 from cluster.cluster import Cluster
-from controller import summary
-from controller.history import PREFIX, REMOVED
+from controller.history import summary
+from controller.history.records import PREFIX, REMOVED
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from cluster.cluster import Cluster
-from controller.tickets import PREFIX
+from controller.access.tickets import PREFIX
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controller.access.callers import READ, Caller
 from controller.audit import Audit
-from controller.callers import READ, Caller
 from controller.errors import ServiceError, UnknownBuildError
 from controller.log_format import OneLine, configure
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import summary
 from controller.build import Build, Status
 from controller.contract import moments
 from controller.contract.amounts import age
@@ -17,8 +16,9 @@ from controller.contract.field_error import FieldError
 from controller.contract.git_names import same_repository
 from controller.contract.log_line import utc
 from controller.errors import MalformedRequestError
-from controller.history_query import Page, Position, Query, position
-from controller.summary import Summary
+from controller.history import summary
+from controller.history.query import Page, Position, Query, position
+from controller.history.summary import Summary
 
 BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
 SUMMARIES = st.lists(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.log_buffer import MAX_LINE, LogBuffer
+from controller.logs.buffer import MAX_LINE, LogBuffer
 
 
 @given(

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.log_excerpt import Line, Search, cut, newest, oldest
+from controller.logs.excerpt import Line, Search, cut, newest, oldest
 
 TEXTS = st.lists(st.text(alphabet="abc é日", max_size=60), max_size=40)
 

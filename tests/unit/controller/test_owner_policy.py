@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.contract import git_names
-from controller.contract.patterns import is_plain, matches
-from controller.owner_policy import (
+from controller.access.owner_policy import (
     OwnerPolicy,
     allowed_host,
     may_fetch,
@@ -20,7 +18,9 @@ from controller.owner_policy import (
     parse,
     policy_of,
 )
-from controller.owner_rules import OwnerRules
+from controller.access.owner_rules import OwnerRules
+from controller.contract import git_names
+from controller.contract.patterns import is_plain, matches
 from controller.settings import load
 
 OWN = own_vault_paths("secret")

@@ -11,7 +11,7 @@ from controller.build import Build, Status
 from controller.contract.results import PHASES
 from controller.cursor import Cursor
 from controller.errors import MalformedRequestError
-from controller.history import encode
+from controller.history.records import encode
 
 
 @given(st.uuids(), st.sampled_from(PHASES), st.integers(0, 10**14))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.exposure import check, is_loopback
+from controller.access.exposure import check, is_loopback
 from controller.settings import SettingError, load
 
 

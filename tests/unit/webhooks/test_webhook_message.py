@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from controller.build import Build, Status
 from controller.contract.results import failure
-from controller.history import Record
+from controller.history.records import Record
 from controller.webhooks import message, plan
 from controller.webhooks.marks import Mark, decode, mark_of, wanted
 

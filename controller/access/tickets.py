@@ -13,8 +13,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+from controller.access.callers import ADMIN, READ, Caller
 from controller.builds import Builds
-from controller.callers import ADMIN, READ, Caller
 from controller.clients.consul import ConsulClient, create
 from controller.errors import (
     InvalidTicketError,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from controller.contract.git_names import same_repository
 from controller.errors import MalformedRequestError
-from controller.summary import Summary
+from controller.history.summary import Summary
 
 _TIME = re.compile(r"[0-9TZ:.+-]{0,40}\Z")
 

@@ -10,13 +10,13 @@ import logging
 import random
 from datetime import UTC, datetime, timedelta
 
+from controller.access.tickets import Tickets
 from controller.cleanup import Cleanup, Which
 from controller.contract.log_line import utc
 from controller.current_builds import CurrentBuilds
 from controller.errors import ServiceError
-from controller.history import History
+from controller.history.records import History
 from controller.settings import Settings
-from controller.tickets import Tickets
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 500  # builds between two looks at the list

@@ -19,7 +19,7 @@ from controller.builds import Builds
 from controller.clients.nomad_files import NomadFiles, log_path
 from controller.contract.results import PHASES
 from controller.errors import NotFoundError, RefusedError, ServiceError, UnavailableError
-from controller.log_buffer import LogBuffer
+from controller.logs.buffer import LogBuffer
 from controller.metrics import Metrics
 from controller.settings import Settings
 from controller.wakeup import Signal, wait

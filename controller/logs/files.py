@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from controller.build import Build
 from controller.clients.nomad_files import NomadFiles, log_path
-from controller.log_excerpt import Line
+from controller.logs.excerpt import Line
 
 _PIECE = 1 << 20  # bytes read at a time, between which other work gets its turn
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from controller.contract import git_names
-from controller.contract.json_schema import Problem
-from controller.owner_policy import (
+from controller.access.owner_policy import (
     OwnerPolicy,
     allowed_host,
     may_fetch,
@@ -16,6 +14,8 @@ from controller.owner_policy import (
     own_vault_paths,
     policy_of,
 )
+from controller.contract import git_names
+from controller.contract.json_schema import Problem
 from controller.settings import Settings
 
 _VAULT_FIELDS = (

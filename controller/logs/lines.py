@@ -14,9 +14,9 @@ from controller.contract.json_schema import Problem
 from controller.contract.results import PHASES
 from controller.cursor import Cursor
 from controller.errors import InvalidFieldsError
-from controller.history import History
-from controller.log_excerpt import CHARACTERS_PER_TOKEN, Excerpt, Line, Search, newest, oldest
-from controller.log_files import LogFiles
+from controller.history.records import History
+from controller.logs.excerpt import CHARACTERS_PER_TOKEN, Excerpt, Line, Search, newest, oldest
+from controller.logs.files import LogFiles
 from controller.settings import Settings
 
 _AHEAD = 64 << 10  # bytes read beyond a budget of characters: times and streams are not counted

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller.callers import ADMIN, ANYONE, SCOPES, Caller
+from controller.access.callers import ADMIN, ANYONE, SCOPES, Caller
 from controller.clients.issuer import Issuer
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_tokens import NomadToken, NomadTokens

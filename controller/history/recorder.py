@@ -11,8 +11,8 @@ from controller.builds import Builds
 from controller.clients import consul
 from controller.contract.job_id import DispatchedJob
 from controller.errors import UnknownBuildError
-from controller.history import History
-from controller.logs import Logs
+from controller.history.records import History
+from controller.logs.lines import Logs
 from controller.metrics import Metrics
 from controller.webhooks import marks
 from controller.webhooks.deliveries import Deliveries

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
+from controller.access.owner_policy import OwnerPolicy
+from controller.access.owner_rules import OwnerRules
 from controller.clients.nomad import NomadClient
 from controller.concurrently import concurrently
 from controller.current_builds import Current, CurrentBuilds
 from controller.errors import NotFoundError, TooManyBuildsError
-from controller.owner_policy import OwnerPolicy
-from controller.owner_rules import OwnerRules
 from controller.recent import Recent
 from controller.settings import Settings
 

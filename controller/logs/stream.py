@@ -18,9 +18,9 @@ from controller.clients.nomad_files import NomadFiles, log_path
 from controller.contract.log_line import parse_line, utc_now
 from controller.contract.results import PHASES
 from controller.cursor import Cursor
-from controller.history import History
-from controller.log_buffer import LogBuffer
-from controller.log_follow import Follow, Follows
+from controller.history.records import History
+from controller.logs.buffer import LogBuffer
+from controller.logs.follow import Follow, Follows
 from controller.settings import Settings
 from controller.wakeup import wait
 

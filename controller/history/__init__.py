@@ -1,0 +1,1 @@
+"""Ended builds: recorded, listed, and kept to an age."""

@@ -1,0 +1,1 @@
+"""Log lines: from files on nodes to answers and streams."""
