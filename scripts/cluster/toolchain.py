@@ -192,15 +192,15 @@ def version_range(program: Program) -> str:
     return f"{oldest} or newer (below {below})"
 
 
-if __name__ == "__main__":
-    try:
-        Toolchain(os.environ).obtain(PROGRAMS)
-    except ClusterError as error:
-        sys.exit(str(error))
-
-
 def _is_of_a_cluster(folder: Path) -> bool:
     try:
         return (folder.parent / MARKER).is_file()
     except OSError:  # a folder that may not be looked into is none of ours
         return False
+
+
+if __name__ == "__main__":
+    try:
+        Toolchain(os.environ).obtain(PROGRAMS)
+    except ClusterError as error:
+        sys.exit(str(error))
