@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from controller import webhook_addresses
-from controller.access import owner_policy
+from controller.access import nomad_policies, owner_policy
 from controller.access.callers import SCOPES
+from controller.access.nomad_policies import PolicyGrant
 from controller.access.owner_policy import OwnerPolicy
 from controller.contract import amounts
 from controller.contract.job_id import DispatchedJob
@@ -58,45 +59,6 @@ def _classes(text: str) -> tuple[BuildClass, ...]:
         }
         classes.append(BuildClass(name, **values))
     return tuple(classes)
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyGrant:
-    """What one of Nomad's ACL policies or roles allows: scopes, and whose builds.
-
-    `policy` is a name that may hold one `*`; in `owner`, `*` stands for what it matched.
-    """
-
-    policy: str
-    scopes: frozenset[str]
-    owner: str = ""
-
-    def match(self, name: str) -> str | None:
-        """The owner (empty: none is named) where the policy has this name, else None."""
-        before, star, after = self.policy.partition("*")
-        if not star:
-            return self.owner if name == self.policy else None
-        fits = name.startswith(before) and name.endswith(after)
-        matched = name[len(before) : len(name) - len(after)]
-        return self.owner.replace("*", matched) if fits and matched else None
-
-
-def _policy_grants(text: str) -> tuple[PolicyGrant, ...]:
-    given = json.loads(text)
-    if not isinstance(given, dict):
-        raise ValueError("must be a JSON object with names of policies")
-    grants = []
-    for policy, one in given.items():
-        if policy.count("*") > 1:
-            raise ValueError(f"{policy!r} holds more than one *")
-        if not isinstance(one, dict) or not set(one) <= {"scopes", "owner"}:
-            raise ValueError(f'{policy!r} must have "scopes" and, if need be, "owner"')
-        scopes = one.get("scopes") or ""
-        names = frozenset(scopes.split() if isinstance(scopes, str) else scopes)
-        if not names or not names <= set(SCOPES):
-            raise ValueError(f"{policy!r} needs scopes out of {', '.join(SCOPES)}")
-        grants.append(PolicyGrant(policy, names, str(one.get("owner") or "")))
-    return tuple(grants)
 
 
 def _flag(text: str) -> bool:
@@ -366,7 +328,7 @@ def _parser(name: str, default: Any) -> Callable[[str], Any]:
     if name == "build_classes":
         return _classes
     if name == "auth_nomad_policies":
-        return _policy_grants
+        return nomad_policies.parse
     if name == "owner_policies":
         return owner_policy.parse
     if name == "webhook_allow":

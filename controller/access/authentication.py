@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller.access.callers import ADMIN, ANYONE, SCOPES, Caller
+from controller.access.nomad_policies import PolicyGrant
 from controller.clients.issuer import Issuer
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_tokens import NomadToken, NomadTokens
 from controller.contract.field_error import FieldError
 from controller.contract.fields import FORMATS
 from controller.errors import UnauthenticatedError
-from controller.settings import PolicyGrant, Settings
+from controller.settings import Settings
 
 # Nomad's tokens are UUIDs; no JWT looks like one.
 _NOMAD_TOKEN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
