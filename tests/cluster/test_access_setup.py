@@ -76,6 +76,7 @@ def test_a_plan_changes_nothing_and_applying_twice_neither(
     assert "nothing to change" in setup(cluster, *names, "--apply").stdout
 
 
+@pytest.mark.slow
 def test_the_controller_and_nobody_else_is_named(cluster: Cluster, names: list[str]) -> None:
     setup(cluster, *names, "--namespace", "builds", "--apply")
     role = names[1]
@@ -100,6 +101,7 @@ def test_the_controller_and_nobody_else_is_named(cluster: Cluster, names: list[s
     ]
 
 
+@pytest.mark.slow
 def test_what_somebody_changed_is_shown_and_put_right(cluster: Cluster, names: list[str]) -> None:
     setup(cluster, *names, "--apply")
     policy = f"{names[1]}-publish"
@@ -112,6 +114,7 @@ def test_what_somebody_changed_is_shown_and_put_right(cluster: Cluster, names: l
     assert changes(cluster, *names) == []
 
 
+@pytest.mark.slow
 def test_undo_takes_back_what_is_ours_only(cluster: Cluster, names: list[str]) -> None:
     setup(cluster, *names, "--apply")
     vault = cluster.vault.client()

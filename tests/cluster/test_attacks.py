@@ -112,6 +112,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", PLANTED)
 def test_what_is_planted_for_publish_is_refused(builds: Builds, how: str) -> None:
     with during_the_test(builds) as (request, job_id, alloc_id):
@@ -250,6 +251,7 @@ def test_no_image_is_opened_on_the_node(builds: Builds, lines: tuple[str, ...]) 
     assert failure["reason"] in ("DockerfileRefused", "DockerfileInvalid"), failure
 
 
+@pytest.mark.slow
 def test_caches_of_another_owner_are_out_of_reach(builds: Builds) -> None:
     mount = "RUN --mount=type=cache,id={},target=/c "
     first = builds.request(builds.dockerfile(mount.format("shared") + f"echo {MARK} > /c/mine"))

@@ -167,6 +167,7 @@ def test_secret_that_is_missing_or_refused_by_hand(builds: Builds) -> None:
         builds.assert_clean(allocation["ID"])
 
 
+@pytest.mark.slow
 def test_disk_floor_ends_a_build_before_the_disk_is_full(builds: Builds) -> None:
     """The floor lies above what is free: no build needs to fill a disk to see it hold."""
     free = shutil.disk_usage(builds.cluster.state.root).free >> 20

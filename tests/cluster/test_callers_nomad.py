@@ -131,6 +131,7 @@ def test_tokens_that_open_nothing(address: str, token: Token) -> None:
         assert unknown not in answer.text or len(unknown) == 1
 
 
+@pytest.mark.slow
 def test_a_deleted_token_ends_soon(address: str, token: Token, cluster: Cluster) -> None:
     gone = token("nbs-readers")
     assert call(address, "getHistory", {}, gone).status_code == 200

@@ -22,6 +22,7 @@ def served(cluster: Cluster, controller_address: str, tmp_path: Path) -> Iterato
         yield one
 
 
+@pytest.mark.slow
 def test_a_nomad_agent_that_restarts_costs_no_line(
     builds: Builds, served: Serving, cluster: Cluster
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_nomad_agent_that_restarts_costs_no_line(
     assert not [event for event in events if event["event"] == "missed"]
 
 
+@pytest.mark.slow
 def test_a_dead_nomad_is_503_and_a_build_goes_on(
     builds: Builds, served: Serving, cluster: Cluster
 ) -> None:
@@ -70,6 +72,7 @@ def _final(served: Serving, job_id: str) -> dict | None:
     return build if build["status"] in ("SUCCEEDED", "FAILED", "CANCELLED") else None
 
 
+@pytest.mark.slow
 def test_a_drained_node_is_a_failure_to_try_again(
     builds: Builds, served: Serving, cluster: Cluster
 ) -> None:
@@ -92,6 +95,7 @@ def test_a_drained_node_is_a_failure_to_try_again(
     assert builds.tags(request) == []
 
 
+@pytest.mark.slow
 def test_a_stopped_allocation_is_built_again(builds: Builds, served: Serving) -> None:
     request = builds.request(builds.dockerfile("RUN echo once; sleep 3"))
     job_id = builds.submit(request)
@@ -106,6 +110,7 @@ def test_a_stopped_allocation_is_built_again(builds: Builds, served: Serving) ->
     assert builds.tags(request) == ["v1"]
 
 
+@pytest.mark.slow
 def test_the_task_api_socket_is_enough(builds: Builds, cluster: Cluster) -> None:
     """Without nomad_addr the controller uses the socket and the identity that Nomad gives it."""
     try:

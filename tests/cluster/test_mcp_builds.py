@@ -68,6 +68,7 @@ def test_nobody_is_told_who_did_not_ask(mcp: Mcp, slow: dict[str, Any]) -> None:
     mcp.tool("killJob", job_id=job_id)
 
 
+@pytest.mark.slow
 def test_hanging_up_ends_the_wait_and_not_the_build(
     mcp: Mcp, slow: dict[str, Any], served: Serving, builds: Builds
 ) -> None:
@@ -79,6 +80,7 @@ def test_hanging_up_ends_the_wait_and_not_the_build(
     assert builds.await_status(job_id, "SUCCEEDED")["status"] == "SUCCEEDED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [MODERN, LEGACY])
 def test_a_replica_that_stops_answers_first(
     cluster: Cluster, slow: dict[str, Any], builds: Builds, tmp_path: Path, version: str

@@ -163,6 +163,7 @@ def test_what_owners_may_use_reaches_the_controller_and_its_tasks(
     assert env("image_build", "build")["NBS_GIT_HOSTS"] == "git.example.com,*.example.org"
 
 
+@pytest.mark.slow
 def test_second_deployment_beside_the_first(builds: Builds) -> None:
     cluster = builds.cluster
     cluster.pack.deploy({"name_prefix": "second-"}, name="second")

@@ -207,6 +207,7 @@ def test_without_credentials_tickets_work_too(builds: Builds) -> None:
     assert httpx.get(f"{builds.address}{given['url']}").status_code == 401
 
 
+@pytest.mark.slow
 def test_no_ticket_and_no_credential_gets_into_the_log(
     replicas: tuple[Serving, Serving], job_id: str, issuer: Issuer
 ) -> None:
@@ -241,6 +242,7 @@ def test_no_ticket_and_no_credential_gets_into_the_log(
         assert not [ticket for ticket in tickets if ticket in one.log]
 
 
+@pytest.mark.slow
 def test_nobody_fills_consul_with_tickets(
     replicas: tuple[Serving, Serving], job_id: str, issuer: Issuer
 ) -> None:

@@ -88,6 +88,7 @@ def leader(make: Callable[[Any], Any], environ: Mapping[str, str]) -> str:
         return type(error).__name__
 
 
+@pytest.mark.slow
 def test_nomad_with_tls_for_both_sides(cluster: Cluster, files: Files, tmp_path: Path) -> None:
     ports = Ports(tmp_path / "ports.json")
     http, rpc, serf = (ports.get(name) for name in ("http", "rpc", "serf"))
@@ -132,6 +133,7 @@ tls {{
         assert leader(NomadClient, distrusting) == UnavailableError.__name__
 
 
+@pytest.mark.slow
 def test_consul_with_tls(cluster: Cluster, files: Files, tmp_path: Path) -> None:
     ports = Ports(tmp_path / "ports.json")
     https = ports.get("https")

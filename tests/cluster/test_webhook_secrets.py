@@ -54,6 +54,7 @@ def served(
         yield one
 
 
+@pytest.mark.slow
 def test_it_reaches_its_hosts_over_https_and_nobody_else(
     cluster: Cluster, served: Serving, tls: ssl.SSLContext
 ) -> None:

@@ -185,6 +185,7 @@ def test_two_errors_then_success(builds: Builds, receiver: Receiver) -> None:
     assert "answered 503" in found["last_error"]
 
 
+@pytest.mark.slow
 def test_what_will_not_be_taken_is_given_up(
     builds: Builds, cluster: Cluster, receiver: Receiver
 ) -> None:
@@ -202,6 +203,7 @@ def test_what_will_not_be_taken_is_given_up(
     assert builds.status(errors)["status"] == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_receiver_that_comes_back(builds: Builds) -> None:
     with receiving(ALLOWED) as gone:
         port = int(gone.address.rpartition(":")[2])
@@ -242,6 +244,7 @@ def test_a_controller_killed_in_the_middle_loses_nothing(
     assert marks(cluster, job_id) == 404
 
 
+@pytest.mark.slow
 def test_marks_that_cannot_be_read_stop_nobody(
     builds: Builds, cluster: Cluster, receiver: Receiver
 ) -> None:
@@ -271,6 +274,7 @@ def test_marks_that_cannot_be_read_stop_nobody(
             consul(cluster, "DELETE", key)
 
 
+@pytest.mark.slow
 def test_replicas_deliver_once(
     builds: Builds, cluster: Cluster, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -289,6 +293,7 @@ def test_replicas_deliver_once(
     assert [len(receiver.of(job_id)) for job_id in job_ids] == tries
 
 
+@pytest.mark.slow
 def test_a_receiver_that_does_not_answer_holds_up_no_other(
     builds: Builds, receiver: Receiver
 ) -> None:
@@ -304,6 +309,7 @@ def test_a_receiver_that_does_not_answer_holds_up_no_other(
     webhook(builds, slow, "delivered")
 
 
+@pytest.mark.slow
 def test_what_was_cleaned_up_while_it_was_sent_stays_away(
     builds: Builds, cluster: Cluster, receiver: Receiver
 ) -> None:
@@ -325,6 +331,7 @@ def test_what_was_cleaned_up_while_it_was_sent_stays_away(
         assert len(receiver.of(job_id)) == 1
 
 
+@pytest.mark.slow
 def test_a_secret_that_cannot_be_used_breaks_nothing_else(
     builds: Builds, cluster: Cluster, receiver: Receiver
 ) -> None:
