@@ -13,7 +13,7 @@ import time
 
 from controller import task_events
 from controller.clients.nomad import NomadClient
-from controller.contract.job_id import DispatchedJob, from_nomad
+from controller.contract.job_id import DispatchedJob
 from controller.contract.results import PHASES
 from controller.errors import ServiceError
 from controller.settings import Settings
@@ -25,8 +25,7 @@ class BlockedBuilds:
     """Looks at all live allocations every so often; any number of replicas may do so."""
 
     def __init__(self, settings: Settings, nomad: NomadClient) -> None:
-        self._namespace = settings.namespace
-        self._parents = settings.parent_jobs
+        self._child = settings.child
         self._nomad = nomad
         self._limit = settings.secret_wait
         self._interval = min(settings.relist_interval, max(1.0, settings.secret_wait / 4))
@@ -43,18 +42,17 @@ class BlockedBuilds:
     async def _look(self) -> None:
         now = time.time_ns()
         for allocation in await self._nomad.live_allocations():
-            child = self._ours(allocation["JobID"])
+            child = self._child(allocation["JobID"])
             if child is None or allocation.get("DesiredStatus") != "run":
                 continue
             for phase in PHASES:
                 found = task_events.blocked((allocation.get("TaskStates") or {}).get(phase) or {})
                 if found and not found.killed and found.longer_than(self._limit, now):
                     log.warning("build %s is ended: task %s %s", child.job_id, phase, found.words)
-                    await self._nomad.stop(child.nomad_job_id, child.namespace)
+                    await self._stop(child)
 
-    def _ours(self, nomad_job_id: str) -> DispatchedJob | None:
+    async def _stop(self, child: DispatchedJob) -> None:
         try:
-            child = from_nomad(self._namespace, nomad_job_id)
-        except ValueError:
-            return None
-        return child if child.parent in self._parents else None
+            await self._nomad.stop(child.nomad_job_id, child.namespace)
+        except ServiceError as error:  # the others shall not wait for it
+            log.warning("build %s could not be ended: %s", child.job_id, error.message)

@@ -79,7 +79,7 @@ class Dispatch:
             ) from error
         parent = await self._parent(document)
         token = _token(document)
-        async with self._room.for_build(document["owner"], token):
+        async with self._room.for_build(document["owner"], parent, token):
             try:
                 child, new = await self._nomad.dispatch(
                     parent, payload, token=token, priority=document["priority"]

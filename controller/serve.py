@@ -21,6 +21,7 @@ from controller.service import running
 from controller.settings import CONFIG_PREFIX, SettingError, Settings, load
 
 log = logging.getLogger(__name__)
+_TRIES, _PAUSE = 4, 1.5  # of reading settings in Consul; seconds between two
 
 
 class _Server(uvicorn.Server):
@@ -49,17 +50,30 @@ def main(environ: Mapping[str, str]) -> int:
 
 
 async def settings_of(environ: Mapping[str, str]) -> Settings:
-    """The settings, with what Consul KV holds; without it where Consul does not answer."""
+    """The settings, with what Consul KV holds.
+
+    Raises SettingError where Consul does not answer: what it holds may be who is let in.
+    """
     first = load(environ, {})
-    consul = ConsulClient(first, timeout=2.0)
-    try:
-        stored = await consul.values(CONFIG_PREFIX)
-    except ServiceError as error:
-        print(f"nbs serve: settings in Consul are left out: {error.message}", file=sys.stderr)
-        return first
-    finally:
-        await consul.close()
-    return load(environ, {name: value.decode() for name, value in stored.items()})
+    for last in (False,) * (_TRIES - 1) + (True,):
+        consul = ConsulClient(first, timeout=2.0)
+        try:
+            stored = await consul.values(CONFIG_PREFIX)
+        except ServiceError as error:
+            if first.without_consul:
+                print(f"nbs serve: without settings in Consul: {error.message}", file=sys.stderr)
+                return first
+            if last:
+                raise SettingError(
+                    f"settings in Consul cannot be read: {error.message}; mend that, or set"
+                    " without_consul to start without them"
+                ) from error
+            await asyncio.sleep(_PAUSE)
+        else:
+            return load(environ, {name: value.decode() for name, value in stored.items()})
+        finally:
+            await consul.close()
+    raise AssertionError("the last try has an end")
 
 
 async def _serve(settings: Settings) -> int:

@@ -18,7 +18,7 @@ from controller.access.callers import SCOPES
 from controller.access.nomad_policies import PolicyGrant
 from controller.access.owner_policy import OwnerPolicy
 from controller.contract import amounts
-from controller.contract.job_id import DispatchedJob
+from controller.contract.job_id import DispatchedJob, from_nomad
 
 CONFIG_PREFIX = "nomad-build-service/config/"
 _SECRET = "secret"  # noqa: S105  the key of a marker, not a secret
@@ -110,6 +110,11 @@ class Settings:
     )
     auth_owner_claim: str = _setting("sub", "Claim that names the owner of the caller's builds.")
     auth_scope_claim: str = _setting("scope", "Claim that holds the caller's scopes.")
+    auth_required_claims: tuple[str, ...] = _setting(
+        (),
+        "Claims that tokens must have, as NAME=VALUE separated by commas, such as "
+        "nomad_namespace=ci.",
+    )
     auth_default_scopes: tuple[str, ...] = _setting(
         (), "Scopes of callers whose token names none, separated by commas."
     )
@@ -171,6 +176,9 @@ class Settings:
         "Token for Consul where there is no workload identity.",
         also=("CONSUL_HTTP_TOKEN",),
         secret=True,
+    )
+    without_consul: bool = _setting(
+        False, "Start although settings in Consul cannot be read; owner_policies may be there."
     )
     consul_auth_method: str = _setting(
         "nbs", "Consul auth method that the controller logs in with."
@@ -256,6 +264,14 @@ class Settings:
         parent = f"{self.name_prefix}image-build"
         return DispatchedJob(self.namespace, parent, "").job_id.removesuffix(".")
 
+    def child(self, nomad_job_id: str) -> DispatchedJob | None:
+        """The build that a job of Nomad is, where it is one of this deployment."""
+        try:
+            found = from_nomad(self.namespace, nomad_job_id)
+        except ValueError:
+            return None
+        return found if found.parent in self.parent_jobs else None
+
     def shown(self) -> dict[str, dict[str, Any]]:
         """Every value with its source, secrets masked."""
         result: dict[str, dict[str, Any]] = {}
@@ -302,7 +318,8 @@ def load(environ: Mapping[str, str], stored: Mapping[str, str]) -> Settings:
 
 
 def _check_authentication(settings: Settings) -> None:
-    if settings.auth_mode != "none" and not {*_words(settings.auth_mode)} <= {"jwt", "nomad"}:
+    modes = set(settings.auth_modes)
+    if settings.auth_mode != "none" and (not modes or not modes <= {"jwt", "nomad"}):
         raise SettingError(
             f"setting auth_mode: {settings.auth_mode!r} is neither none, nor jwt, nor nomad, nor"
             " jwt,nomad"
@@ -312,6 +329,8 @@ def _check_authentication(settings: Settings) -> None:
             raise SettingError("setting auth_audience: auth_mode jwt needs it")
         if not (settings.auth_issuer or settings.auth_jwks_url):
             raise SettingError("setting auth_issuer: auth_mode jwt needs it, or auth_jwks_url")
+    if wrong := [claim for claim in settings.auth_required_claims if "=" not in claim]:
+        raise SettingError(f"setting auth_required_claims: {wrong} are not NAME=VALUE")
     if settings.audit not in ("changes", "all"):
         raise SettingError(f"setting audit: {settings.audit!r} is neither changes nor all")
     if unknown := set(settings.auth_default_scopes) - set(SCOPES):

@@ -16,7 +16,7 @@ from typing import Any
 
 from controller.clients import nomad_events
 from controller.clients.nomad import NomadClient
-from controller.contract.job_id import DispatchedJob, from_nomad
+from controller.contract.job_id import DispatchedJob
 from controller.errors import ServiceError
 from controller.fold import is_over
 from controller.metrics import Metrics
@@ -34,8 +34,7 @@ class Watch:
 
     def __init__(self, settings: Settings, nomad: NomadClient, metrics: Metrics) -> None:
         self._nomad = nomad
-        self._namespace = settings.namespace
-        self._parents = settings.parent_jobs
+        self._child = settings.child
         self._prefix = f"{settings.name_prefix}image-build"
         self._interval = settings.relist_interval
         self._metrics = metrics
@@ -82,7 +81,7 @@ class Watch:
             await asyncio.sleep(self._interval)
 
     def _take(self, jobs: list[dict[str, Any]]) -> None:
-        ours = [(child, job) for job in jobs if (child := self._ours(job["ID"]))]
+        ours = [(child, job) for job in jobs if (child := self._child(job["ID"]))]
         alive = [job["JobSummary"] for _, job in ours if job["Status"] != "dead"]
         waiting = sum(not placed(summary) for summary in alive)
         self._metrics.builds(running=len(alive) - waiting, pending=waiting)
@@ -110,19 +109,12 @@ class Watch:
             for signal, _ in self._signals.values():
                 signal.fire()
             return
-        if (child := self._ours(event.job_id)) is None:
+        if (child := self._child(event.job_id)) is None:
             return
         if found := self._signals.get(event.job_id):
             found[0].fire()
         if event.job_dead or (event.allocation and is_over(event.allocation)):
             self._queue(child)
-
-    def _ours(self, nomad_job_id: str) -> DispatchedJob | None:
-        try:
-            child = from_nomad(self._namespace, nomad_job_id)
-        except ValueError:
-            return None
-        return child if child.parent in self._parents else None
 
     def _queue(self, child: DispatchedJob) -> None:
         if child.job_id not in self._recorded and child.job_id not in self._queued:

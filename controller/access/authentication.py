@@ -31,6 +31,7 @@ class Authentication:
         self._owner_claim = settings.auth_owner_claim
         self._scope_claim = settings.auth_scope_claim
         self._default_scopes = frozenset(settings.auth_default_scopes)
+        self._required = dict(claim.split("=", 1) for claim in settings.auth_required_claims)
         self._grants = settings.auth_nomad_policies
         self._issuer = (
             Issuer(
@@ -67,6 +68,11 @@ class Authentication:
         raise UnauthenticatedError("this is not a Nomad token", "send one: it is a UUID")
 
     def _of_claims(self, claims: Mapping[str, Any]) -> Caller:
+        for name, value in self._required.items():
+            if str(claims.get(name)) != value:
+                raise UnauthenticatedError(
+                    f"the token's claim {name} is not {value}", "get a token that has it"
+                )
         owner = _owner(
             claims.get(self._owner_claim),
             f"the token's claim {self._owner_claim}",
@@ -77,7 +83,8 @@ class Authentication:
 
 
 def _of_token(token: NomadToken, grants: Iterable[PolicyGrant]) -> Caller:
-    name = token.name or token.accessor
+    # Names are not unique: all who log in through one method have the same.
+    name = f"{token.name} ({token.accessor})" if token.name else token.accessor
     if token.management:
         return Caller(name, frozenset(SCOPES))
     scopes: set[str] = set()
@@ -93,7 +100,7 @@ def _of_token(token: NomadToken, grants: Iterable[PolicyGrant]) -> Caller:
             "use a token with the policies of one",
         )
     owner = _owner(
-        min(owners, default=name),
+        min(owners, default=token.accessor),
         "the owner that the token names",
         "name an owner for its policy in auth_nomad_policies",
     )

@@ -40,26 +40,26 @@ class Room:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def for_build(self, owner: str, token: str | None) -> AsyncIterator[None]:
+    async def for_build(self, owner: str, parent: str, token: str | None) -> AsyncIterator[None]:
         """Hold a place for a build of `owner` while it is dispatched.
 
-        A repeat (by its idempotency token) of a request that has its build already is let through:
-        it adds none. Raises TooManyBuildsError.
+        A repeat (by its idempotency token, which Nomad knows by `parent`) of a request that has its
+        build already is let through: it adds none. Raises TooManyBuildsError.
         """
         policy = self._rules.policy(owner)
         if not (policy.max_running or policy.max_queued):
             if self._most:
-                await self._check(policy, owner, token)
+                await self._check(policy, owner, parent, token)
             yield
             return
         lock = self._locks.get(owner)
         if lock is None:
             self._locks[owner] = lock = asyncio.Lock()
         async with lock:
-            await self._check(policy, owner, token)
+            await self._check(policy, owner, parent, token)
             yield
 
-    async def _check(self, policy: OwnerPolicy, owner: str, token: str | None) -> None:
+    async def _check(self, policy: OwnerPolicy, owner: str, parent: str, token: str | None) -> None:
         builds = await self._current.listed()
         active = [one for one in builds if not one.dead]
         refusal = self._all_refusal(len(active))
@@ -67,7 +67,8 @@ class Room:
             owners = await concurrently(_AT_ONCE, self._owner, active)
             theirs = [one for one, whose in zip(active, owners, strict=True) if whose == owner]
             refusal = _owner_refusal(policy, owner, theirs)
-        if refusal and not (token and await self._is_repeat(builds, token)):
+        of_parent = [one for one in builds if one.child.parent == parent]
+        if refusal and not (token and await self._is_repeat(of_parent, token)):
             raise refusal
 
     def _all_refusal(self, active: int) -> TooManyBuildsError | None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
-from controller.errors import RefusedError, UnavailableError
+from controller.errors import RefusedError, ServiceError, UnavailableError
 from controller.settings import Settings
 
 # Consul takes 512 KB for a value, and for the whole body of a transaction, where values are base64.
@@ -80,6 +80,7 @@ class ConsulClient:
         identity = settings.consul_jwt_file if not settings.consul_token else ""
         self._identity = Path(identity) if identity else None
         self._logged_in = float("-inf")  # time.monotonic()
+        self._no_login: ServiceError | None = None  # why there is no token
         self._login = asyncio.Lock()
         cacert = settings.consul_cacert
         self._http = httpx.AsyncClient(
@@ -166,13 +167,13 @@ class ConsulClient:
                 await self._log_in(self._token)
             token = self._token
             response = await self._ask(method, path, params, json)
-            if response.status_code in (401, 403) and await self._log_in(token):
+            if _refused(response) and await self._log_in(token):
                 response = await self._ask(method, path, params, json)
         except (httpx.HTTPError, OSError) as error:  # what TLS refuses late is an SSLError
             raise UnavailableError(
                 "consul", f"{type(error).__name__} at {self.address}: {error}"
             ) from error
-        if response.status_code in (401, 403):
+        if _refused(response):
             raise RefusedError(
                 f"consul refuses this service: {response.text.strip()[:300]}",
                 "give its identity the rights on nomad-build-service/ in KV: scripts/access-setup",
@@ -199,25 +200,45 @@ class ConsulClient:
         async with self._login:
             if self._token != refused:
                 return True  # another call was faster
-            if self._identity is None or time.monotonic() < self._logged_in + _LOGIN_PAUSE:
+            if self._identity is None:
+                return False
+            if time.monotonic() < self._logged_in + _LOGIN_PAUSE:
+                # Without a token Consul shows nothing, as if there were nothing: never go on so.
+                if self._no_login and not self._token:
+                    raise self._no_login
                 return False
             self._logged_in = time.monotonic()
-            try:
-                identity = self._identity.read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise UnavailableError("consul", f"no identity to log in with: {error}") from error
+            self._no_login = UnavailableError("consul", "the login did not end well")
             answer = await self._http.post(
-                "/v1/acl/login", json={"AuthMethod": self._auth_method, "BearerToken": identity}
+                "/v1/acl/login",
+                json={"AuthMethod": self._auth_method, "BearerToken": self._read_identity()},
             )
+            self._no_login = None
             if answer.status_code == 200:
                 self._token = str(answer.json()["SecretID"])
                 return True
             if "ACL support disabled" in answer.text:
                 return False  # then nobody asks for a token
-            raise RefusedError(
+            self._token = ""
+            self._no_login = RefusedError(
                 f"consul refuses the login of this service: {answer.text.strip()[:300]}",
                 f"set up its auth method {self._auth_method}: scripts/access-setup",
             )
+            raise self._no_login
+
+    def _read_identity(self) -> str:
+        assert self._identity is not None  # noqa: S101  who logs in has one
+        try:
+            return self._identity.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UnavailableError("consul", f"no identity to log in with: {error}") from error
 
     def _headers(self) -> dict[str, str]:
         return {"X-Consul-Token": self._token} if self._token else {}
+
+
+def _refused(response: httpx.Response) -> bool:
+    """Whether rights are lacking. Of a transaction Consul says so with 409, as of a lost race."""
+    return response.status_code in (401, 403) or (
+        response.status_code == 409 and "ermission denied" in response.text
+    )

@@ -21,6 +21,7 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 _TIMEOUT = 5.0  # seconds
 _AGAIN = 10.0  # seconds between two fetches because of a key that is not known
 _FRESH = 600.0  # seconds after which keys are fetched again anyway: so long a withdrawn one counts
+_OLDEST = 3600.0  # seconds for which keys count while the issuer does not answer
 _LEEWAY = 60  # seconds by which clocks may differ
 
 
@@ -33,7 +34,7 @@ class Issuer:
         self._audience = audience
         self._jwks_url = jwks_url
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched = float("-inf")
+        self._tried = self._fetched = float("-inf")  # time.monotonic()
         self._lock = asyncio.Lock()
 
     async def claims(self, token: str) -> Mapping[str, Any]:
@@ -62,17 +63,21 @@ class Issuer:
         if algorithm not in ALGORITHMS:
             raise jwt.InvalidAlgorithmError(f"algorithm {str(algorithm)[:20]!r} is not accepted")
         for patience in (_FRESH, _AGAIN):
-            if time.monotonic() - self._fetched > patience:
+            now = time.monotonic()
+            if now - self._fetched > patience and now - self._tried > _AGAIN:
                 await self._fetch()
             if (key := self._keys.get(str(kid))) is not None:
                 return key
         raise jwt.InvalidKeyError("the issuer has no such key")
 
     async def _fetch(self) -> None:
-        seen = self._fetched
+        seen = self._tried
         async with self._lock:
-            if self._fetched != seen:
-                return  # another call has fetched them meanwhile
+            if self._tried != seen:
+                return  # another call has tried meanwhile
+            self._tried = time.monotonic()
+            if self._tried - self._fetched > _OLDEST:
+                self._keys = {}
             try:
                 async with httpx.AsyncClient(
                     timeout=_TIMEOUT, trust_env=False, verify=self._trust

@@ -108,8 +108,9 @@ class Deliveries:
     async def _try(self, job_id: str, mark: Mark, index: int) -> None:
         try:
             taken = await self.marks.take(job_id, mark, index, time.time() + _TAKEN_FOR)
-            if taken is not None:
-                await self._deliver(taken, parse_url(mark.url))
+            if taken is None:
+                return  # another controller was faster
+            await self._deliver(taken, parse_url(mark.url))
         except ServiceError as error:
             # Not at once again: Consul is away, or refuses.
             log.warning("the webhook of build %s waits: %s", job_id, error.message)

@@ -373,6 +373,12 @@ variable "auth_scope_claim" {
   default     = "scope"
 }
 
+variable "auth_required_claims" {
+  description = "Claims that callers' tokens must have, as NAME=VALUE, such as nomad_namespace=ci."
+  type        = list(string)
+  default     = []
+}
+
 variable "auth_default_scopes" {
   description = "Scopes of callers whose token names none: build:read, build:write, build:admin."
   type        = list(string)

@@ -119,6 +119,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_AUTH_OWNER_CLAIM = [[ var "auth_owner_claim" . | quote ]]
         NBS_AUTH_SCOPE_CLAIM = [[ var "auth_scope_claim" . | quote ]]
         NBS_MAX_ACTIVE_BUILDS = "[[ var "max_active_builds" . | int ]]"
+        NBS_AUTH_REQUIRED_CLAIMS = "[[ join "," (var "auth_required_claims" .) ]]"
         NBS_AUTH_DEFAULT_SCOPES = "[[ join "," (var "auth_default_scopes" .) ]]"
         NBS_ALLOW_ANONYMOUS  = "[[ var "allow_anonymous" . ]]"
         NBS_OWNER_POLICIES   = [[ var "owner_policies" . | toJson | quote ]]

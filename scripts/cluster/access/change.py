@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import ClusterError
+
 CREATE, UPDATE, REMOVE = "create", "update", "remove"
 
 
@@ -14,13 +16,15 @@ CREATE, UPDATE, REMOVE = "create", "update", "remove"
 class Wanted:
     """The names of a deployment.
 
-    `jwks_url` is where Vault and Consul fetch the keys that Nomad signs workload identities with;
+    `jwks_url` is where Vault and Consul fetch the keys that Nomad signs workload identities with,
+    `may_change_jwks` says whether it takes the place of another one that is there;
     `namespace` is the Nomad namespace the pack is deployed in; `name_prefix`, `role_prefix`,
     `auth_mount` and `kv_mount` are the pack's variables `name_prefix`, `vault_role_prefix`,
     `vault_auth_mount` and `vault_kv_mount`.
     """
 
     jwks_url: str = ""
+    may_change_jwks: bool = True
     namespace: str = "default"
     name_prefix: str = ""
     role_prefix: str = "nbs"
@@ -48,6 +52,18 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.action}: {self.what}"
+
+
+def require_jwks(what: str, have: str, wanted: Wanted) -> None:
+    """Raise ClusterError where `what` trusts other keys already, and that may not be changed.
+
+    Every workload that logs in by it would lose its access.
+    """
+    if have and have != wanted.jwks_url and not wanted.may_change_jwks:
+        raise ClusterError(
+            f"{what} reads its keys from {have}, not from {wanted.jwks_url}; give the right one as"
+            " --jwks-url"
+        )
 
 
 def of_text(

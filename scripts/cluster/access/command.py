@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     values = _parser().parse_args(arguments)
     wanted = Wanted(
         jwks_url=values.jwks_url or f"{_nomad_address(os.environ)}/.well-known/jwks.json",
+        may_change_jwks=bool(values.jwks_url),
         namespace=values.namespace,
         name_prefix=values.name_prefix,
         role_prefix=values.role_prefix,

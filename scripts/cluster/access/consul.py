@@ -11,7 +11,7 @@ import httpx
 
 from ..errors import ClusterError
 from ..paths import REPOSITORY
-from .change import CREATE, REMOVE, Change, Wanted, of_fields, of_text
+from .change import CREATE, REMOVE, UPDATE, Change, Wanted, of_fields, of_text, require_jwks
 
 FILE = REPOSITORY / "nomad" / "consul" / "nbs-controller.hcl"
 ALGORITHMS = ["RS256", "ES256"]  # Consul knows no EdDSA
@@ -63,10 +63,13 @@ def plan(acl: ConsulAcl, wanted: Wanted) -> Iterator[Change]:
     write = partial(acl.write, path, {"Name": name, "Rules": rules})
     yield from of_text(f"Consul policy {name}", have and have["Rules"], rules, write)
 
-    if acl.read(f"role/name/{name}") is None:
+    there = acl.read(f"role/name/{name}")
+    if there is None or [one["Name"] for one in there["Policies"] or []] != [name]:
         role = {"Name": name, "Policies": [{"Name": name}]}
+        path = f"role/{there['ID']}" if there else "role"
+        action = UPDATE if there else CREATE
         yield Change(
-            f"Consul role {name}", CREATE, f"policy {name}", partial(acl.write, "role", role)
+            f"Consul role {name}", action, f"policy {name}", partial(acl.write, path, role)
         )
 
     config = {
@@ -76,7 +79,10 @@ def plan(acl: ConsulAcl, wanted: Wanted) -> Iterator[Change]:
         "ClaimMappings": CLAIMS,
     }
     have = acl.read(f"auth-method/{method}")
-    document = {"Name": method, "Type": "jwt", "MaxTokenTTL": TOKEN_TTL, "Config": config}
+    if have:
+        require_jwks(f"Consul auth method {method}", have["Config"].get("JWKSURL", ""), wanted)
+    whole = {**(have["Config"] if have else {}), **config}  # a certificate authority, say
+    document = {"Name": method, "Type": "jwt", "MaxTokenTTL": TOKEN_TTL, "Config": whole}
     path = f"auth-method/{method}" if have else "auth-method"
     write = partial(acl.write, path, document)
     yield from of_fields(f"Consul auth method {method}", have and have["Config"], config, write)
@@ -99,6 +105,13 @@ def removal(acl: ConsulAcl, wanted: Wanted) -> Iterator[Change]:
     """Yield what of ours is there; tokens of the auth method end with it."""
     name, method = wanted.name_of(FILE.stem), wanted.role_prefix
     if acl.read(f"auth-method/{method}") is not None:
+        rules = _rules(acl, method)
+        ours = [rule for rule in rules if rule["Selector"] == _selector(wanted)]
+        if len(ours) < len(rules):  # another deployment logs in by it too
+            for rule in ours:
+                make = partial(acl.delete, f"binding-rule/{rule['ID']}")
+                yield Change(f"Consul binding rule of {method}", REMOVE, rule["Selector"], make)
+            return
         make = partial(acl.delete, f"auth-method/{method}")
         yield Change(
             f"Consul auth method {method}", REMOVE, "with its binding rules and tokens", make

@@ -12,10 +12,11 @@ import hvac.exceptions
 
 from ..errors import ClusterError
 from ..paths import REPOSITORY
-from .change import CREATE, REMOVE, Change, Wanted, of_fields, of_text
+from .change import CREATE, REMOVE, Change, Wanted, of_fields, of_text, require_jwks
 
 FILES = REPOSITORY / "nomad" / "vault"
 POLICIES = sorted((FILES / "policies").glob("*.hcl"))
+_KEPT = ("default_role", "jwks_ca_pem", "bound_issuer")
 ROLES = sorted((FILES / "roles").glob("*.json"))
 
 
@@ -79,7 +80,15 @@ def _auth(client: hvac.Client, wanted: Wanted) -> Iterator[Change]:
         yield Change(f"Vault auth method {mount}", CREATE, "jwt", enable)
     else:
         have = _read(client, f"auth/{mount}/config") or {}
-    write = partial(client.write_data, f"auth/{mount}/config", data=config)
+        require_jwks(f"Vault auth method {mount}", have.get("jwks_url", ""), wanted)
+        if have.get("oidc_discovery_url") or have.get("jwt_validation_pubkeys"):
+            raise ClusterError(
+                f"Vault's auth method {mount} verifies in another way than by jwks_url; name"
+                " another one (--auth-mount)"
+            )
+    # Vault takes a new configuration for all there is: what others have set stays with it.
+    kept = {name: value for name, value in (have or {}).items() if value and name in _KEPT}
+    write = partial(client.write_data, f"auth/{mount}/config", data={**kept, **config})
     yield from of_fields(f"configuration of Vault auth method {mount}", have, config, write)
 
 
