@@ -43,6 +43,7 @@ class Builds:
     ) -> None:
         self._namespace = settings.namespace
         self._parents = settings.parent_jobs
+        self._begin = settings.job_ids_begin
         self._secret_wait = settings.secret_wait
         self._nomad = nomad
         self._files = files
@@ -94,7 +95,9 @@ class Builds:
             raise NotFoundError(child.nomad_job_id)
 
     async def _forgotten(self, child: DispatchedJob) -> Build:
-        record = await self._history.get(child.job_id)
+        # Several deployments may share one Consul: the others' builds do not exist here.
+        ours = child.job_id.startswith(self._begin)
+        record = await self._history.get(child.job_id) if ours else None
         if record is None:
             raise UnknownBuildError.of(child.job_id)
         return self._final.put(child.job_id, record.build)

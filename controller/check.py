@@ -7,6 +7,7 @@ roles; everything else here. Every check is made that can be, so that all mistak
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,7 +20,12 @@ from controller.clients.vault import VaultClient
 from controller.concurrently import concurrently
 from controller.contract import request
 from controller.contract.json_schema import Problem
-from controller.errors import InvalidFieldsError, ParentMissingError, ServiceError
+from controller.errors import (
+    InvalidFieldsError,
+    ParentMissingError,
+    ServiceError,
+    TooManyChecksError,
+)
 from controller.one_off import OneOff, OneOffState
 from controller.settings import Settings
 from controller.webhook_addresses import parse_allowed
@@ -38,6 +44,7 @@ CHECKS = (
     "push",
 )
 _MOST_NODES, _AT_ONCE = 200, 16
+_OF_ONE, _OF_ALL = 8, 32  # checks at once: each is a job on the cluster
 _WITHIN = 38.0  # seconds for the job
 _FIELDS = {
     "git_credentials": "git_credentials_path",
@@ -75,11 +82,27 @@ class Check:
         self._one_off = one_off
         self._credentials = credentials
         self._rules = rules
+        self._running: Counter[str] = Counter()
         self._vault = vault
         self._allowed = parse_allowed(settings.webhook_allow)
 
-    async def run(self, given: Any, tell: Tell) -> dict[str, Any]:
-        """The answer of checkJob."""
+    async def run(self, given: Any, tell: Tell, caller: str) -> dict[str, Any]:
+        """The answer of checkJob. Raises TooManyChecksError."""
+        running = self._running
+        if running[caller] >= _OF_ONE or running.total() >= _OF_ALL:
+            raise TooManyChecksError(
+                f"{running[caller]} checks of yours and {running.total()} of all run now",
+                "wait for one to end",
+            )
+        running[caller] += 1
+        try:
+            return await self._run(given, tell)
+        finally:
+            running[caller] -= 1
+            if not running[caller]:
+                del running[caller]
+
+    async def _run(self, given: Any, tell: Tell) -> dict[str, Any]:
         try:
             document = request.normalise(given)
             request.encode(document)

@@ -98,6 +98,14 @@ class TooManyTicketsError(ServiceError):
     retry_after = 60
 
 
+class TooManyChecksError(ServiceError):
+    """As many checks run as may at once."""
+
+    status = 429
+    name = "too_many_checks"
+    retry_after = 5
+
+
 class RequestTooLargeError(ServiceError):
     """The body is larger than the service reads, or the request than Nomad carries."""
 

@@ -68,8 +68,11 @@ class OneOff:
         """What a child was dispatched with. Raises NotFoundError where there is no such job."""
         job = await self._nomad.job(child)
         # Nomad keeps the payload compressed, but its API decodes it.
-        found: dict[str, Any] = json.loads(base64.b64decode(job.get("Payload") or "") or "{}")
-        return found
+        try:
+            found = json.loads(base64.b64decode(job.get("Payload") or "") or "{}")
+        except ValueError:  # somebody dispatched it by hand
+            return {}
+        return found if isinstance(found, dict) else {}
 
     async def wait(self, child: str, tasks: Sequence[str], *, within: float) -> OneOffState:
         """The state of a dispatched child once it is over, or after `within` seconds."""

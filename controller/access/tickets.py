@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from controller.access.callers import ADMIN, READ, Caller
 from controller.builds import Builds
@@ -72,7 +73,8 @@ class Tickets:
         raw = await self._consul.take(_key(ticket))
         if raw is None:
             raise InvalidTicketError("the ticket is unknown, or was used before")
-        value = json.loads(raw)
+        if (value := _read(raw)) is None:
+            raise InvalidTicketError("the ticket is of another version of this service")
         if value["expires_at"] <= time.time():
             raise InvalidTicketError(f"the ticket is older than {LIFE} s")
         try:
@@ -97,7 +99,9 @@ class Tickets:
         """Remove what nobody can use any more; how many."""
         found = await self._consul.values(PREFIX)
         expired = [
-            name for name, raw in found.items() if json.loads(raw)["expires_at"] <= time.time()
+            name
+            for name, raw in found.items()
+            if (value := _read(raw)) is None or value["expires_at"] <= time.time()
         ]
         for name in expired:
             await self._consul.delete(PREFIX + name)
@@ -106,3 +110,13 @@ class Tickets:
 
 def _key(ticket: str) -> str:
     return PREFIX + hashlib.sha256(ticket.encode()).hexdigest()
+
+
+def _read(raw: bytes) -> dict[str, Any] | None:
+    """What a ticket is for; None where this version cannot read it."""
+    try:
+        value = json.loads(raw)
+        known = {name: value[name] for name in ("job_id", "caller", "owner", "expires_at")}
+        return known | {"expires_at": float(known["expires_at"])}
+    except (ValueError, TypeError, KeyError):
+        return None

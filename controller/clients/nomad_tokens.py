@@ -13,6 +13,7 @@ from controller.recent import Recent
 
 # Seconds. For so long a token that was revoked may still be let in; a call costs no round trip.
 _KNOWN_FOR = 10.0
+_AT_ONCE = 8  # who guesses tokens shall not take all connections to Nomad
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +31,31 @@ class NomadTokens:
 
     def __init__(self, nomad: NomadClient) -> None:
         self._nomad = nomad
-        self._known: Recent[tuple[float, NomadToken]] = Recent()
+        self._known: Recent[tuple[float, NomadToken | None]] = Recent()
+        self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def resolve(self, token: str) -> NomadToken:
         """The token's owner and rights. Raises UnauthenticatedError, UnavailableError."""
         key = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(key)
-        if known is not None and time.monotonic() < known[0] + _KNOWN_FOR:
-            return known[1]
-        found = await self._ask(token)
-        self._known.put(key, (time.monotonic(), found))
-        return found
+        if known is None or time.monotonic() >= known[0] + _KNOWN_FOR:
+            async with self._asking:
+                known = (time.monotonic(), await self._ask(token))
+            self._known.put(key, known)
+        if known[1] is None:
+            raise UnauthenticatedError(
+                "Nomad does not know this token, or it has expired",
+                "get a new one: nomad login, or ask who runs the cluster",
+            )
+        return known[1]
 
-    async def _ask(self, token: str) -> NomadToken:
+    async def _ask(self, token: str) -> NomadToken | None:
         try:
             said = (await self._nomad.request("GET", "/acl/token/self", token=token)).json()
             roles = [role["ID"] for role in said.get("Roles") or []]
             of_roles = await asyncio.gather(*(self._of_role(role, token) for role in roles))
-        except (RefusedError, NotFoundError) as error:
-            raise UnauthenticatedError(
-                "Nomad does not know this token, or it has expired",
-                "get a new one: nomad login, or ask who runs the cluster",
-            ) from error
+        except (RefusedError, NotFoundError):
+            return None
         except UnavailableError as error:
             if "ACL support disabled" not in error.message:
                 raise

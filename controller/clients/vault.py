@@ -22,6 +22,7 @@ from controller.recent import Recent
 from controller.settings import Settings
 
 _TIMEOUT = 5  # seconds for one answer of Vault
+_LOGIN_PAUSE = 10.0  # seconds between two logins because of a refusal
 _RENEW_AT = 2 / 3  # of a token's life
 # Seconds. Asking costs as much as all the rest of a submission, and the same secrets come again
 # and again; one removed meanwhile fails the build, which reads it itself.
@@ -49,6 +50,7 @@ class VaultClient:
         self._cacert = settings.vault_cacert
         self._client: Any = None
         self._expires = 0.0  # time.monotonic()
+        self._login_at = float("-inf")
         self._lock = Lock()
         self._seen: Recent[float] = Recent()  # time.monotonic() by path
         self._http = httpx.AsyncClient(
@@ -117,7 +119,10 @@ class VaultClient:
 
     def _logged_in(self, *, again: bool) -> Any:
         with self._lock:
+            # A path that is refused is no reason to log in for each call: each login is a lease.
+            again = again and time.monotonic() > self._login_at + _LOGIN_PAUSE
             if self._client is None or again or time.monotonic() >= self._expires:
+                self._login_at = time.monotonic()
                 client = self._new_client()
                 self._expires = self._login(client)
                 self._client = client

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from controller.errors import TooManyChecksError
 from controller.job_config import JobConfig
 from controller.operations.documents import Answer, Object
 from controller.operations.operation import Context, Document, Effects, Operation
@@ -34,7 +35,7 @@ class Checked(Answer):
 
 
 async def _check(service: Service, given: Any, context: Context) -> Document:
-    return await service.check.run(given, context.progress)
+    return await service.check.run(given, context.progress, context.caller.name)
 
 
 check_job = Operation(
@@ -49,5 +50,7 @@ check_job = Operation(
     call=_check,
     effects=Effects(read_only=True, open_world=True),
     scope="build:write",
+    refusals=(TooManyChecksError,),
+    changes=lambda given: True,  # it uses credentials, which the audit shall tell
     takes_job_config=True,
 )

@@ -9,6 +9,7 @@ a task that stays pending.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import ssl
 import urllib.error
@@ -50,7 +51,7 @@ class VaultSession:
         self._environment.identity_file.unlink(missing_ok=True)
         if self._token:
             # Where this fails the token dies by its own short period; nobody else ever held it.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
                 self._call("POST", "auth/token/revoke-self", {})
             self._token = None
 
@@ -68,7 +69,7 @@ class VaultSession:
             answer = self._call("GET", f"{mount}/data/{urllib.parse.quote(below)}")
         except urllib.error.HTTPError as error:
             raise _refusal(error.code, path) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise PhaseFailed("VaultUnavailable", f"Vault did not answer: {error}") from error
         fields = {
             str(name): str(value)
@@ -129,11 +130,18 @@ class VaultSession:
         return json.loads(raw) if raw else {}
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would send Vault's token to wherever a redirect points."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
 def _opener(cacert: str) -> urllib.request.OpenerDirector:
     """No proxy: the agent's environment may name one, and credentials go to Vault only."""
     trust = ssl.create_default_context(cafile=cacert or None)
     return urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust), _NoRedirects
     )
 
 

@@ -206,6 +206,20 @@ def test_settings_come_from_consul(cluster: Cluster, tmp_path: Path) -> None:
         httpx.delete(key, headers=cluster.consul.headers).raise_for_status()
 
 
+def test_without_consul_nobody_knows_who_may_come_in(cluster: Cluster, tmp_path: Path) -> None:
+    """Its settings may say who is let in, so a controller without them does not begin."""
+    with (
+        pytest.raises(AssertionError, match="settings in Consul cannot be read"),
+        serving(cluster, tmp_path, {"CONSUL_HTTP_ADDR": "http://127.0.0.1:9"}),
+    ):
+        pass
+    with (
+        pytest.raises(AssertionError, match="settings in Consul cannot be read"),
+        serving(cluster, tmp_path, {"CONSUL_HTTP_TOKEN": "00000000-0000-0000-0000-000000000000"}),
+    ):
+        pass
+
+
 def test_a_bad_setting_is_named(cluster: Cluster, tmp_path: Path) -> None:
     with (
         pytest.raises(AssertionError, match="setting port from environment NBS_PORT"),
@@ -222,7 +236,8 @@ def test_a_dependency_that_is_away(
     cluster: Cluster, tmp_path: Path, variable: str, name: str
 ) -> None:
     """Nothing listens on the port: 503 with what is down, wherever it is needed."""
-    with serving(cluster, tmp_path, {variable: "http://127.0.0.1:9"}) as one:
+    away = {variable: "http://127.0.0.1:9", "NBS_WITHOUT_CONSUL": str(name == "consul").lower()}
+    with serving(cluster, tmp_path, away) as one:
         health = httpx.get(f"{one.address}/health")
         assert health.status_code == 503
         assert health.json()["services"][name] == "unhealthy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,11 @@ import httpx
 import pytest
 from builds import Builds
 from probe import PREFIX, attempts_of_build, vault_roles
+
+from cluster.cluster import Cluster
+from controller.clients.consul import ConsulClient, put
+from controller.errors import RefusedError, ServiceError
+from controller.settings import load
 
 ROLES = (f"{PREFIX}-build", f"{PREFIX}-publish", f"{PREFIX}-controller")
 GIT = "secret/data/nomad-build-service/git/demo"
@@ -190,6 +196,7 @@ def test_the_controller_has_its_own_keys_in_consul_only(builds: Builds, secrets:
         refused(
             http,
             {
+                "its own settings": ("PUT", "/v1/kv/nomad-build-service/config/git_hosts", {}),
                 "another key": ("PUT", "/v1/kv/another-service/x", {}),
                 "a key of a similar name": ("PUT", "/v1/kv/nomad-build-service-2/x", {}),
                 "a service": ("PUT", "/v1/agent/service/register", {"Name": "x"}),
@@ -200,6 +207,20 @@ def test_the_controller_has_its_own_keys_in_consul_only(builds: Builds, secrets:
         )
         == {}
     )
+    # Of a transaction Consul says with 409 that rights are lacking, and the client knows.
+    denied = [{"KV": {"Verb": "set", "Key": "another-service/x", "Value": ""}}]
+    answer = http.put("/v1/txn", json=denied)
+    assert answer.status_code == 409
+    assert "ermission denied" in answer.text
+    settings = load(
+        {
+            "CONSUL_HTTP_ADDR": builds.cluster.consul.address,
+            "CONSUL_HTTP_TOKEN": http.headers["X-Consul-Token"],
+        },
+        {},
+    )
+    with pytest.raises(RefusedError):
+        asyncio.run(ConsulClient(settings).transaction(put("another-service/x", b"")))
     http.post("/v1/acl/logout").raise_for_status()
 
 
@@ -225,3 +246,27 @@ def test_servers_let_nobody_in_without_a_token(builds: Builds) -> None:
     # Without a token Consul shows no key at all, as if there were none.
     assert httpx.get(f"{cluster.consul.address}/v1/kv/?keys").json() == []
     assert httpx.get(f"{cluster.consul.address}/v1/catalog/nodes").json() == []
+
+
+def test_an_identity_that_consul_does_not_take_is_a_refusal_and_stays_one(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Never an answer as to somebody without a token, to whom Consul shows nothing."""
+    identity = tmp_path / "identity.jwt"
+    identity.write_text("no.identity.atall")
+    settings = load(
+        {"CONSUL_HTTP_ADDR": cluster.consul.address, "NBS_CONSUL_JWT_FILE": str(identity)}, {}
+    )
+
+    async def ask() -> list[str]:
+        client = ConsulClient(settings)
+        told = []
+        for _ in range(3):
+            try:
+                told.append(str(await client.keys("nomad-build-service/")))
+            except ServiceError as error:
+                told.append(error.message.partition(":")[0])
+        await client.close()
+        return told
+
+    assert asyncio.run(ask()) == ["consul refuses the login of this service"] * 3

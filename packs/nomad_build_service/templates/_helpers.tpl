@@ -10,6 +10,7 @@
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]
 [[- range $name := list "build_timeout" "test_timeout" "log_max_mb" "cache_budget_mb" "disk_floor_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" "max_active_builds" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
+[[- range $name := list "allowed_hosts" "allowed_origins" "auth_required_claims" "auth_default_scopes" "git_hosts" "git_protocols" "insecure_registries" "webhook_allow" ]][[ range $entry := var $name $ ]][[ if regexMatch "[,$%{}[:space:]]" $entry ]][[ fail (printf "variable %s has %q: write one entry for each, without commas, blanks, dollars, percents and braces" $name $entry) ]][[ end ]][[ end ]][[ end -]]
 [[- range $cidr := var "build_network_allow" . ]][[ if not (regexMatch "^[0-9.]+/[0-9]+$" $cidr) ]][[ fail (printf "variable build_network_allow has %q, which is no IPv4 range such as 10.1.0.0/16" $cidr) ]][[ end ]][[ end -]]
 [[- end -]]
 
@@ -59,11 +60,11 @@
         NBS_VAULT_AUTH_MOUNT      = [[ var "vault_auth_mount" . | quote ]]
         NBS_VAULT_KV_MOUNT        = [[ var "vault_kv_mount" . | quote ]]
         NBS_PULL_CREDENTIALS_PATH = [[ var "pull_credentials_path" . | quote ]]
-        NBS_INSECURE_REGISTRIES   = "[[ join "," (var "insecure_registries" .) ]]"
-        NBS_GIT_PROTOCOLS         = "[[ join "," (var "git_protocols" .) ]]"
-        NBS_GIT_HOSTS             = "[[ join "," (var "git_hosts" .) ]]"
+        NBS_INSECURE_REGISTRIES   = [[ join "," (var "insecure_registries" .) | quote ]]
+        NBS_GIT_PROTOCOLS         = [[ join "," (var "git_protocols" .) | quote ]]
+        NBS_GIT_HOSTS             = [[ join "," (var "git_hosts" .) | quote ]]
         NBS_GIT_KNOWN_HOSTS       = [[ var "git_known_hosts" . | quote ]]
-        NBS_BUILD_NETWORK_ALLOW   = "[[ join "," (var "build_network_allow" .) ]]"
+        NBS_BUILD_NETWORK_ALLOW   = [[ join "," (var "build_network_allow" .) | quote ]]
         NBS_BUILD_TIMEOUT         = "[[ var "build_timeout" . | int ]]"
         NBS_TEST_TIMEOUT          = "[[ var "test_timeout" . | int ]]"
         NBS_LOG_MAX_BYTES         = "[[ mul (var "log_max_mb" . | int) 1048576 ]]"
