@@ -38,9 +38,11 @@ def vault_roles(cluster: Cluster) -> Iterator[Wanted]:
 
 
 @contextmanager
-def copy_of_image_build(builds: Builds, change: Callable[[dict[str, Any]], None]) -> Iterator[str]:
-    """Register a copy of the job with `change` made to each task; its name."""
-    name = f"{PREFIX}-image-build"
+def copy_of_image_build(
+    builds: Builds, change: Callable[[dict[str, Any]], None], *, build_class: str = ""
+) -> Iterator[str]:
+    """Register a copy of the job, of a build class, with `change` made to each task; its name."""
+    name = f"{PREFIX}-image-build" + (f"-{build_class}" if build_class else "")
     job = builds.job("image-build") | {"ID": name, "Name": name}
     for task in job["TaskGroups"][0]["Tasks"]:
         change(task)

@@ -182,3 +182,24 @@ def test_files_and_the_embedded_cluster_agree(cluster: Cluster) -> None:
     """The cluster that everything is tested on has what operators get."""
     jwks = f"{cluster.nomad.address}/.well-known/jwks.json"
     assert list(access_vault.plan(cluster.vault.client(), Wanted(jwks_url=jwks))) == []
+
+
+def test_keys_that_others_rely_on_are_not_changed_by_accident(
+    cluster: Cluster, names: list[str]
+) -> None:
+    """Nomad under another address would cut every workload off that logs in by the same method."""
+    setup(cluster, *names, "--apply")
+    vault, config = cluster.vault.client(), f"auth/{names[5]}/config"
+    there = vault.read(config)["data"]
+    vault.write_data(config, data={"jwks_url": there["jwks_url"], "default_role": "theirs"})
+    elsewhere = {"NOMAD_ADDR": "http://nomad.example.com:4646"}
+    for system in ("vault", "consul"):
+        refused = setup(cluster, *names, "--only", system, "--apply", **elsewhere)
+        assert refused.returncode == 1
+        assert "--jwks-url" in refused.stderr
+    assert vault.read(config)["data"]["jwks_url"] == there["jwks_url"]
+    jwks = there["jwks_url"].replace("127.0.0.1", "localhost")
+    meant = changes(cluster, *names, "--only", "vault", "--jwks-url", jwks, "--apply")
+    assert meant == [("update", f"configuration of Vault auth method {names[5]}")]
+    now = vault.read(config)["data"]
+    assert (now["jwks_url"], now["default_role"]) == (jwks, "theirs")

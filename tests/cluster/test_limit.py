@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 
 import httpx
 from builds import Builds
 from controllers import serving
+from probe import PREFIX, copy_of_image_build
 
 from cluster.cluster import Cluster
 
@@ -45,3 +47,39 @@ def test_more_builds_than_allowed_wait_outside(
     again = builds.http.post("/mcp/killJob", json={"job_id": job_id}).json()
     assert again["success"]
     assert "before" in again["message"]
+
+
+def test_an_old_key_of_another_class_is_no_repeat(
+    cluster: Cluster, builds: Builds, tmp_path: Path
+) -> None:
+    """Nomad knows a key by job, so the same key in another build class would be a new build."""
+    classes = {name: {"cpu": 500, "memory": 256} for name in ("default", "other")}
+    settings = {
+        "NBS_NAME_PREFIX": f"{PREFIX}-",
+        "NBS_MAX_ACTIVE_BUILDS": "1",
+        "NBS_BUILD_CLASSES": json.dumps(classes),
+    }
+    with (
+        copy_of_image_build(builds, lambda task: None),
+        copy_of_image_build(builds, lambda task: None, build_class="other"),
+        serving(cluster, tmp_path, settings) as one,
+    ):
+        own = Builds(cluster, one.address)
+        request = own.request(
+            own.dockerfile("RUN sleep 60"),
+            git_credentials_path=None,
+            registry_credentials_path=None,
+        )
+        old = request | {"idempotency_key": "old"}
+        first = own.submit(old)
+        own.http.post("/mcp/killJob", json={"job_id": first}).raise_for_status()
+        own.await_status(first, "CANCELLED", "FAILED")
+        running = own.submit(request)
+        assert one.post("submitJob", old | {"class": "other"}).status_code == 429
+        assert one.post("submitJob", old).json() == {
+            "job_id": first,
+            "status": own.status(first)["status"],
+            "created": False,
+        }
+        one.post("killJob", {"job_id": running})
+        own.await_status(running, "CANCELLED", "FAILED")

@@ -256,3 +256,16 @@ def test_nobody_fills_consul_with_tickets(
     assert (answer.status_code, answer.json()["name"]) == (429, "too_many_tickets")
     assert answer.headers["retry-after"] == "60"
     ticket_of(replicas[0], job_id, other)
+
+
+def test_a_ticket_of_another_version_opens_nothing_and_stops_nobody(
+    cluster: Cluster, builds: Builds, tmp_path: Path
+) -> None:
+    key = f"{cluster.consul.address}/v1/kv/nomad-build-service/tickets/{'0' * 64}"
+    httpx.put(key, content=b'{"schema": 9}', headers=cluster.consul.headers).raise_for_status()
+    with serving(cluster, tmp_path) as one:  # its first pass of the retention meets it
+        eventually(
+            "it is removed",
+            lambda: httpx.get(key, headers=cluster.consul.headers).status_code == 404,
+        )
+        assert httpx.get(f"{one.address}/ready").status_code == 200

@@ -37,6 +37,7 @@ class Keys:
     url: str = ""
     named: str = ""
     fetched: int = 0
+    away: bool = False
     keys: dict[str, Any] = field(default_factory=dict)
 
     def add(self, kid: str, key: Any) -> None:
@@ -84,7 +85,7 @@ def keys() -> Iterator[Keys]:
             else:
                 told = found.published()
             body = json.dumps(told).encode()
-            self.send_response(200)
+            self.send_response(503 if found.away else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -203,3 +204,26 @@ def test_a_discovery_document_of_another_issuer_is_not_believed(keys: Keys) -> N
 def test_what_is_no_token(keys: Keys, token: str) -> None:
     with pytest.raises(UnauthenticatedError):
         claims(keys.issuer(), token)
+
+
+def test_known_keys_count_while_the_issuer_is_away_and_it_is_not_asked_by_every_call(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = keys.issuer()
+    token = keys.token()
+    assert claims(issuer, token)
+    keys.away = True
+    monkeypatch.setattr(issuer_module, "_FRESH", 0.0)
+    monkeypatch.setattr(issuer_module, "_AGAIN", 0.0)
+    asked = keys.fetched
+    assert claims(issuer, token)
+    assert keys.fetched > asked
+    monkeypatch.setattr(issuer_module, "_AGAIN", 60.0)
+    asked = keys.fetched
+    for _ in range(20):
+        assert claims(issuer, token)
+    assert keys.fetched == asked
+    monkeypatch.setattr(issuer_module, "_AGAIN", 0.0)
+    monkeypatch.setattr(issuer_module, "_OLDEST", 0.0)
+    with pytest.raises(UnavailableError, match="issuer"):
+        claims(issuer, token)
