@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from operators import access_setup
 
 from cluster.access import vault as access_vault
 from cluster.access.change import Wanted
 from cluster.cluster import Cluster
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -26,29 +21,11 @@ def names(cluster: Cluster) -> Iterator[list[str]]:
     unique = f"t{uuid.uuid4().hex[:6]}"
     options = ["--role-prefix", unique, "--name-prefix", f"{unique}-", "--auth-mount", f"{unique}j"]
     yield options
-    setup(cluster, *options, "--undo", "--apply")
-
-
-def setup(cluster: Cluster, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """One run with the environment that an operator has."""
-    return subprocess.run(
-        [sys.executable, "-m", "cluster.access.command", *options],
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": "/nonexistent",
-            "PYTHONPATH": f"{REPOSITORY / 'scripts'}",
-            **cluster.env(),
-            **environ,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    access_setup(cluster, *options, "--undo", "--apply")
 
 
 def changes(cluster: Cluster, *options: str) -> list[tuple[str, str]]:
-    done = setup(cluster, *options, "--json")
+    done = access_setup(cluster, *options, "--json")
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return [(one["action"], one["what"]) for one in found["changes"]]
@@ -68,17 +45,17 @@ def test_a_plan_changes_nothing_and_applying_twice_neither(
         ("create", f"Consul auth method {role}"),
         ("create", f"Consul binding rule of {role}"),
     } <= set(planned)
-    shown = setup(cluster, *names)
+    shown = access_setup(cluster, *names)
     assert "nothing was changed" in shown.stdout
     assert '"dispatch-job",' in shown.stdout
     assert changes(cluster, *names, "--apply") == planned
     assert changes(cluster, *names) == []
-    assert "nothing to change" in setup(cluster, *names, "--apply").stdout
+    assert "nothing to change" in access_setup(cluster, *names, "--apply").stdout
 
 
 @pytest.mark.slow
 def test_the_controller_and_nobody_else_is_named(cluster: Cluster, names: list[str]) -> None:
-    setup(cluster, *names, "--namespace", "builds", "--apply")
+    access_setup(cluster, *names, "--namespace", "builds", "--apply")
     role = names[1]
     policy = cluster.nomad.get(f"acl/policy/{role}-controller")
     assert policy["JobACL"] == {
@@ -103,11 +80,11 @@ def test_the_controller_and_nobody_else_is_named(cluster: Cluster, names: list[s
 
 @pytest.mark.slow
 def test_what_somebody_changed_is_shown_and_put_right(cluster: Cluster, names: list[str]) -> None:
-    setup(cluster, *names, "--apply")
+    access_setup(cluster, *names, "--apply")
     policy = f"{names[1]}-publish"
     everything = 'path "secret/*" { capabilities = ["read"] }'
     cluster.vault.client().sys.create_or_update_policy(policy, everything)
-    shown = setup(cluster, *names)
+    shown = access_setup(cluster, *names)
     assert f"update: Vault policy {policy}" in shown.stdout
     assert f"-{everything}" in shown.stdout
     assert changes(cluster, *names, "--apply") == [("update", f"Vault policy {policy}")]
@@ -116,7 +93,7 @@ def test_what_somebody_changed_is_shown_and_put_right(cluster: Cluster, names: l
 
 @pytest.mark.slow
 def test_undo_takes_back_what_is_ours_only(cluster: Cluster, names: list[str]) -> None:
-    setup(cluster, *names, "--apply")
+    access_setup(cluster, *names, "--apply")
     vault = cluster.vault.client()
     mount = names[5]
     vault.write_data(
@@ -150,7 +127,7 @@ def test_what_refuses_is_named_without_a_trace(cluster: Cluster, names: list[str
         ("CONSUL_HTTP_TOKEN", "consul"),
     ):
         secret = str(uuid.uuid4())
-        done = setup(cluster, *names, "--only", system, **{variable: secret})
+        done = access_setup(cluster, *names, "--only", system, **{variable: secret})
         assert done.returncode == 1
         assert done.stderr.startswith(f"access-setup: {system}: ")
         assert "Traceback" not in done.stderr
@@ -160,7 +137,7 @@ def test_what_refuses_is_named_without_a_trace(cluster: Cluster, names: list[str
         ("VAULT_ADDR", "vault"),
         ("CONSUL_HTTP_ADDR", "consul"),
     ):
-        done = setup(cluster, *names, "--only", system, **{variable: "http://127.0.0.1:9"})
+        done = access_setup(cluster, *names, "--only", system, **{variable: "http://127.0.0.1:9"})
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert "127.0.0.1" in done.stderr
@@ -171,7 +148,7 @@ def test_a_mount_of_another_kind_is_left_alone(cluster: Cluster) -> None:
     mount = f"kv1{uuid.uuid4().hex[:6]}"
     vault.sys.enable_secrets_engine("kv", path=mount, options={"version": "1"})
     try:
-        done = setup(cluster, "--only", "vault", "--kv-mount", mount)
+        done = access_setup(cluster, "--only", "vault", "--kv-mount", mount)
         assert done.returncode == 1
         assert "not a KV version 2 store" in done.stderr
     finally:
@@ -188,13 +165,13 @@ def test_keys_that_others_rely_on_are_not_changed_by_accident(
     cluster: Cluster, names: list[str]
 ) -> None:
     """Nomad under another address would cut every workload off that logs in by the same method."""
-    setup(cluster, *names, "--apply")
+    access_setup(cluster, *names, "--apply")
     vault, config = cluster.vault.client(), f"auth/{names[5]}/config"
     there = vault.read(config)["data"]
     vault.write_data(config, data={"jwks_url": there["jwks_url"], "default_role": "theirs"})
     elsewhere = {"NOMAD_ADDR": "http://nomad.example.com:4646"}
     for system in ("vault", "consul"):
-        refused = setup(cluster, *names, "--only", system, "--apply", **elsewhere)
+        refused = access_setup(cluster, *names, "--only", system, "--apply", **elsewhere)
         assert refused.returncode == 1
         assert "--jwks-url" in refused.stderr
     assert vault.read(config)["data"]["jwks_url"] == there["jwks_url"]

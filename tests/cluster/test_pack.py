@@ -9,7 +9,8 @@ from typing import Any
 
 import hcl2
 import pytest
-from builds import Builds, cli, eventually
+from builds import Builds, cli, eventually, nomad_job_id
+from operators import access_setup
 
 from cluster.cluster import Cluster
 from cluster.pack import PACK, hcl
@@ -166,9 +167,19 @@ def test_what_owners_may_use_reaches_the_controller_and_its_tasks(
 @pytest.mark.slow
 def test_second_deployment_beside_the_first(builds: Builds) -> None:
     cluster = builds.cluster
-    cluster.pack.deploy({"name_prefix": "second-"}, name="second")
+    access = ("--name-prefix", "second-", "--role-prefix", "second")
+    allowed = access_setup(cluster, *access, "--apply")
+    assert allowed.returncode == 0, allowed.stderr
     file = cluster.state.config / "pack-second.hcl"
     try:
+        cluster.pack.deploy(
+            {
+                "name_prefix": "second-",
+                "vault_role_prefix": "second",
+                "consul_auth_method": "second",
+            },
+            name="second",
+        )
         planned = nomad_pack(cluster, "plan", str(PACK), "--name", "second", "-f", str(file))
         # nomad-pack's plan always sees a change in a parameterized job: no allocation to compare.
         assert planned.returncode in (0, 1), planned.stdout + planned.stderr
@@ -177,18 +188,22 @@ def test_second_deployment_beside_the_first(builds: Builds) -> None:
         other = Builds(cluster, cluster.pack.wait_healthy("second-"))
         assert other.address != builds.address
         assert builds.http.get("/health").status_code == 200
+        built = other.run(other.request(other.dockerfile("RUN true")), "SUCCEEDED")
+        assert nomad_job_id(built["job_id"]).startswith("second-image-build/")
     finally:
         # stop and destroy render the pack again: they need the same variables.
         stopped = nomad_pack(cluster, "stop", str(PACK), "--name", "second", "-f", str(file))
         assert stopped.returncode == 0, stopped.stdout + stopped.stderr
         cluster.pack.destroy(name="second")
+        taken_back = access_setup(cluster, *access, "--undo", "--apply")
+        assert taken_back.returncode == 0, taken_back.stderr
     eventually(
         "its jobs are gone",
         lambda: (
             not [
                 job
                 for job in builds.nomad.get("/v1/jobs", params={"prefix": "second-"}).json()
-                if not job["Stop"]
+                if not job["Stop"] and job["Status"] != "dead"  # its build stays a while
             ]
         ),
     )
