@@ -58,7 +58,7 @@ class Buildah:
                 " --with-demo-servers installs it"
             )
         reference = f"{credentials.host}/{BASE_IMAGE}"
-        with self._scratch() as scratch:
+        with self.scratch() as scratch:
             context = scratch / "context"
             rootfs = context / "rootfs"
             for name in ("bin", "etc", "tmp", "root", "proc", "sys", "dev", "var/tmp"):
@@ -69,9 +69,9 @@ class Buildah:
             (rootfs / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
             (rootfs / "etc" / "group").write_text("root:x:0:\n")
             (context / "Dockerfile").write_text(BASE_DOCKERFILE)
-            auth = self._auth(scratch, credentials)
-            self._give(scratch)
-            self._run(
+            auth = self.auth_file(scratch, credentials)
+            self.give(scratch)
+            self.run(
                 [
                     "build",
                     "--isolation",
@@ -83,7 +83,7 @@ class Buildah:
                     str(context),
                 ],
             )
-            self._run(["push", "--tls-verify=false", "--authfile", str(auth), reference])
+            self.run(["push", "--tls-verify=false", "--authfile", str(auth), reference])
         return reference
 
     def run_image(
@@ -95,10 +95,10 @@ class Buildah:
         seconds: float = 60,
     ) -> RunResult:
         """Pull an image and run a command in it, without network; its output is merged."""
-        with self._scratch() as scratch:
-            auth = self._auth(scratch, credentials)
-            self._give(scratch)
-            container = self._run(
+        with self.scratch() as scratch:
+            auth = self.auth_file(scratch, credentials)
+            self.give(scratch)
+            container = self.run(
                 [
                     "from",
                     "--quiet",
@@ -110,7 +110,7 @@ class Buildah:
                 ],
             ).output.strip()
             try:
-                return self._run(
+                return self.run(
                     [
                         "run",
                         "--isolation",
@@ -126,7 +126,7 @@ class Buildah:
                     seconds=seconds,
                 )
             finally:
-                self._run(["rm", container])
+                self.run(["rm", container])
 
     def image_command(self, config: Mapping[str, object]) -> list[str]:
         """Return ENTRYPOINT and CMD of an image configuration as one command line."""
@@ -134,22 +134,25 @@ class Buildah:
         settings = inner if isinstance(inner, dict) else {}
         return [*(settings.get("Entrypoint") or []), *(settings.get("Cmd") or [])]
 
-    def _scratch(self) -> _Scratch:
+    def scratch(self) -> Scratch:
+        """Return a directory of the task account that vanishes with the `with` block."""
         self._root.mkdir(parents=True, exist_ok=True)
         self._account.own(self._root)
-        return _Scratch(self._root)
+        return Scratch(self._root)
 
-    def _auth(self, scratch: Path, credentials: skopeo.Credentials) -> Path:
+    def auth_file(self, scratch: Path, credentials: skopeo.Credentials) -> Path:
+        """Write a containers auth file into a scratch directory."""
         path = scratch / "auth.json"
         path.touch(mode=0o600)
         path.write_text(credentials.auth_json())
         return path
 
-    def _give(self, root: Path) -> None:
+    def give(self, root: Path) -> None:
+        """Make the task account the owner of a tree."""
         for path in [root, *root.rglob("*")]:
             self._account.own(path)
 
-    def _run(
+    def run(
         self,
         arguments: Sequence[str],
         *,
@@ -214,7 +217,7 @@ class Buildah:
         }
 
 
-class _Scratch:
+class Scratch:
     """A directory below the storage that vanishes with the `with` block."""
 
     def __init__(self, root: Path) -> None:

@@ -1,0 +1,141 @@
+"""The service builds what plain `buildah build` builds: the same files and the same configuration.
+
+What differs on purpose, and is left out of the comparison:
+1. Times: the service gives files of the repository their commit's time.
+2. The labels `org.opencontainers.image.source` and `.revision`, which the service adds.
+3. `.git` is not in the service's context, so the plain build's checkout has none either.
+4. Plain Buildah writes OCI images, whose configuration has no HEALTHCHECK, ONBUILD or SHELL; the
+   service keeps them, so the plain build is told `--format docker` for those Dockerfiles.
+5. Git LFS: a pointer is built as the pointer file that it is; nothing is fetched for it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from builds import ENDED, Builds
+from dockerfiles import CASES, ONBUILD_BASE, Case
+from plain_build import PlainBuild, PlainBuilds
+from unpacked import Entry, Unpacked, unpack
+
+from cluster import skopeo
+from cluster.cluster import Cluster
+
+pytestmark = pytest.mark.slow
+
+_OURS = ("org.opencontainers.image.source", "org.opencontainers.image.revision")
+_COMPARED = (
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "User",
+    "WorkingDir",
+    "ExposedPorts",
+    "Volumes",
+    "Healthcheck",
+    "StopSignal",
+    "Shell",
+    "OnBuild",
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The whole corpus, submitted to the service and built plainly."""
+
+    builds: Builds
+    requests: Mapping[str, dict[str, Any]]
+    job_ids: Mapping[str, str]
+    plain: Mapping[str, PlainBuild]
+    directory: Path
+
+    def image(self, name: str) -> Unpacked:
+        """What the service published."""
+        reference = f"docker://{self.requests[name]['registry_url']}/app:v1"
+        target = self.directory / name
+        credentials = self.builds.cluster.registry.credentials
+        skopeo.run(credentials, "copy", "--src-tls-verify=false", reference, f"dir:{target}")
+        return unpack(target)
+
+
+@pytest.fixture(scope="module")
+def corpus(
+    cluster: Cluster, controller_address: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Corpus]:
+    builds = Builds(cluster, cluster.pack.wait_healthy())
+    everything = (ONBUILD_BASE, *CASES)
+    image = f"{cluster.registry.host}/corpus-{uuid.uuid4().hex[:8]}"
+    words = {
+        "@BASE@": cluster.base_image,
+        "@REGISTRY@": cluster.registry.host,
+        "@ONBUILD@": f"{image}/{ONBUILD_BASE.name}/app:v1",
+    }
+    source = tmp_path_factory.mktemp("source")
+    for case in everything:
+        case.write(source, words)
+    repository = cluster.create_git_repository(f"r{uuid.uuid4().hex[:10]}", source)
+    owner = f"corpus-{uuid.uuid4().hex[:8]}"
+    requests = {
+        case.name: builds.request(
+            repository, owner=owner, registry_url=f"{image}/{case.name}", **case.fields
+        )
+        for case in everything
+    }
+    job_ids = {ONBUILD_BASE.name: builds.submit(requests[ONBUILD_BASE.name])}
+    builds.await_status(job_ids[ONBUILD_BASE.name], "SUCCEEDED")
+    job_ids |= {case.name: builds.submit(requests[case.name]) for case in CASES}
+    with cluster.buildah.scratch() as scratch:
+        plain = PlainBuilds(cluster, repository, scratch)
+        made = {case.name: plain.build(case) for case in everything}
+        yield Corpus(builds, requests, job_ids, made, tmp_path_factory.mktemp("images"))
+
+
+@pytest.mark.parametrize("case", [ONBUILD_BASE, *CASES], ids=lambda case: case.name)
+def test_the_service_builds_what_buildah_builds(corpus: Corpus, case: Case) -> None:
+    plain = corpus.plain[case.name]
+    job_id = corpus.job_ids[case.name]
+    status = corpus.builds.await_status(job_id, *ENDED, seconds=240)
+    if case.fails:
+        assert plain.image is None
+        assert case.fails in plain.said
+        assert status["status"] == "FAILED"
+        assert case.fails in corpus.builds.text(job_id)
+        return
+    assert plain.image is not None, plain.said
+    assert status["status"] == "SUCCEEDED", (status, corpus.builds.text(job_id))
+    ours = corpus.image(case.name)
+    assert _differences(ours.files, plain.image.files) == {}
+    assert _config(ours) == _config(plain.image)
+    assert {path: ours.texts.get(path) for path in case.image} == case.image
+    assert {name: ours.config.get(name) for name in case.config} == case.config
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_check_finds_no_error_in_what_builds(corpus: Corpus, case: Case) -> None:
+    answer = httpx.post(
+        f"{corpus.builds.address}/mcp/checkJob", json=corpus.requests[case.name], timeout=60
+    )
+    told = [one for one in answer.json()["checks"] if one["status"] == "failed"]
+    assert told == []
+
+
+def _differences(ours: Mapping[str, Entry], plain: Mapping[str, Entry]) -> dict[str, Any]:
+    return {
+        path: (ours.get(path), plain.get(path))
+        for path in sorted({*ours, *plain})
+        if ours.get(path) != plain.get(path)
+    }
+
+
+def _config(image: Unpacked) -> dict[str, Any]:
+    labels = image.config.get("Labels") or {}
+    return {
+        **{name: image.config.get(name) or None for name in _COMPARED},
+        "Labels": {name: value for name, value in labels.items() if name not in _OURS},
+    }
