@@ -53,11 +53,13 @@ class _Build:
             self._check_node()
             git, pull = self._credentials()
             self._fetch(git)
-            context, text = source_tree.dockerfile(self._storage.source, self._request)
-            parsed = dockerfile.parse(text, self._request["build_args"])
+            context, content = source_tree.dockerfile(self._storage.source, self._request)
+            parsed = dockerfile.parse(
+                source_tree.text(content), self._request["build_args"], self._request["target"]
+            )
             self._position = "while pulling base images"
             self._pull(parsed.images, pull)
-            self._phase.fields["image_id"] = self._bud(context, text, parsed)
+            self._phase.fields["image_id"] = self._bud(context, content, parsed)
         except DeadlinePassed:
             raise self._timeout() from None
         return "succeeded"
@@ -138,14 +140,14 @@ class _Build:
         if self._sandbox.run(argv, on_line, self._phase.deadline):
             raise diagnosis.pull_failure(image, said)
 
-    def _bud(self, context: Path, text: str, parsed: dockerfile.Dockerfile) -> str:
+    def _bud(self, context: Path, content: bytes, parsed: dockerfile.Dockerfile) -> str:
         scratch = self._storage.scratch
-        # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very text
-        # that was checked.
-        (scratch / "Dockerfile").write_text(text)
+        # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
+        # bytes that were checked.
+        (scratch / "Dockerfile").write_bytes(content)
         iidfile = scratch / "iid"
         argv = self._storage.buildah(
-            *self._options(context),
+            *self._options(parsed),
             "--iidfile",
             str(iidfile),
             "--file",
@@ -182,7 +184,7 @@ class _Build:
         finally:
             self._phase.fields.update(progress.fields())
 
-    def _options(self, context: Path) -> list[str]:
+    def _options(self, parsed: dockerfile.Dockerfile) -> list[str]:
         request = self._request
         options = [
             "build",
@@ -194,7 +196,7 @@ class _Build:
             "--force-rm",
             "--http-proxy=false",
             "--format",
-            "oci",
+            "docker" if parsed.needs_docker_format else "oci",
             "--cgroup-parent",
             self._storage.own_containers,
         ]
@@ -206,8 +208,8 @@ class _Build:
             options += ["--target", request["target"]]
         for name, value in request["build_args"].items():
             options += ["--build-arg", f"{name}={value}"]
-        ignore = Path(f"{self._storage.source / request['dockerfile_path']}.dockerignore")
-        if ignore.is_file() and ignore.resolve().is_relative_to(self._storage.source.resolve()):
+        ignore = source_tree.ignore_file(self._storage.source, request["dockerfile_path"])
+        if ignore:
             options += ["--ignorefile", str(ignore)]
         for name, value in self._labels().items():
             options += ["--label", f"{name}={value}"]

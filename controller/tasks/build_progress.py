@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from controller.tasks import sealing
-from controller.tasks.dockerfile import Dockerfile, Instruction
+from controller.tasks.dockerfile import Dockerfile
+from controller.tasks.instructions import Instruction
 
 _STEP = re.compile(
     r"(?:\[(?P<stage>\d{1,6})/(?P<stages>\d{1,6})\] )?STEP (?P<step>\d{1,6})/(?P<of>\d{1,6}): "

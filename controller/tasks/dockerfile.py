@@ -1,26 +1,22 @@
-"""Read a Dockerfile: instructions with their lines, stages, and the images it needs.
+"""What a Dockerfile needs: its stages, the images to have at hand, what must not be followed.
 
 Buildah's output has no line numbers and Buildah follows references out of the registry world
 (`FROM oci:/path` opens a host path), so the runner reads the Dockerfile first. Rules:
-https://docs.docker.com/reference/dockerfile/ (parser directives, continuation, here-documents,
-ARG before FROM).
+https://docs.docker.com/reference/dockerfile/ (ARG before FROM), as Buildah keeps them: names of
+stages are told apart by case.
 """
 
 from __future__ import annotations
 
+import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.instructions import Instruction, invalid, read
+from controller.tasks.substitution import SubstitutionError, expand
 
-_DIRECTIVE = re.compile(r"#\s*(?P<name>[A-Za-z]+)\s*=\s*(?P<value>.+?)\s*\Z")
-_HEREDOC = re.compile(r"<<-?\s*(?P<quote>[\"']?)(?P<word>[A-Za-z_][A-Za-z0-9_]*)(?P=quote)")
-_FLAG = re.compile(r"--(?P<name>[a-z][a-z-]*)(?:=(?P<value>\S*))?\s*")
-_VARIABLE = re.compile(
-    r"\\(?P<literal>\$)|\$(?:(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<operator>:?[-+])(?P<word>[^{}]*))?\})"
-)
 # Transports other than a registry: https://github.com/containers/image (containers-transports.5)
 _TRANSPORT = re.compile(
     r"(?:(?:containers-storage|dir|docker-archive|docker-daemon|oci|oci-archive|ostree|sif"
@@ -39,24 +35,21 @@ _REFERENCE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One instruction: its first line (from 1), keyword in capitals, flags, and the rest."""
-
-    line: int
-    keyword: str
-    flags: tuple[tuple[str, str], ...]
-    text: str
-
-    def flag(self, name: str) -> str | None:
-        """The last value given for a flag such as `from`."""
-        return next((value for key, value in reversed(self.flags) if key == name), None)
-
-    @property
-    def source(self) -> str:
-        """The instruction on one line, as Buildah prints it."""
-        flags = "".join(f"--{n}={v} " if v else f"--{n} " for n, v in self.flags)
-        return f"{self.keyword} {flags}{self.text}".strip()
+# Arguments that have a value without being given one.
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_ARCHITECTURE = _MACHINES.get(platform.machine(), platform.machine())
+_PLATFORM = {
+    f"{side}{name}": value
+    for side in ("BUILD", "TARGET")
+    for name, value in (
+        ("PLATFORM", f"linux/{_ARCHITECTURE}"),
+        ("OS", "linux"),
+        ("ARCH", _ARCHITECTURE),
+        ("VARIANT", ""),
+    )
+}
+# What OCI's image configuration has no room for and Docker's has.
+_DOCKER_ONLY = {"HEALTHCHECK", "ONBUILD", "SHELL"}
 
 
 @dataclass(slots=True)
@@ -72,24 +65,31 @@ class Stage:
 class Dockerfile:
     """A parsed Dockerfile.
 
-    `images` are the registry references that must be at hand, in order; `arguments` the names that
-    some ARG declares.
+    `images` are the registry references that must be at hand for the target, in order; `arguments`
+    the names that some ARG declares.
     """
 
     stages: tuple[Stage, ...]
     images: tuple[str, ...]
     arguments: frozenset[str] = frozenset()
 
+    @property
+    def needs_docker_format(self) -> bool:
+        """Whether an instruction would be without effect in an OCI image."""
+        return any(
+            one.keyword in _DOCKER_ONLY for stage in self.stages for one in stage.instructions
+        )
 
-def parse(text: str, build_args: Mapping[str, str]) -> Dockerfile:
+
+def parse(text: str, build_args: Mapping[str, str], target: str | None = None) -> Dockerfile:
     """Parse and check. Raises PhaseFailed (DockerfileInvalid, DockerfileRefused) with the line."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if _SUSPICIOUS.search(line):
+    for number, line in enumerate(text.split("\n"), 1):
+        if any(_SUSPICIOUS.search(part) for part in line.splitlines()):
             raise _refused(number, line.strip(), "names an image by a transport of the host")
     stages: list[Stage] = []
-    global_args: dict[str, str] = {}
+    global_args = dict(_PLATFORM)
     arguments: set[str] = set()
-    for instruction in _instructions(text):
+    for instruction in read(text):
         if instruction.keyword == "ARG":
             arguments |= {word.partition("=")[0] for word in _assignments(instruction)}
         if instruction.keyword == "FROM":
@@ -99,90 +99,43 @@ def parse(text: str, build_args: Mapping[str, str]) -> Dockerfile:
         elif instruction.keyword == "ARG":
             _declare(instruction, global_args, build_args)
         else:
-            raise _invalid(instruction.line, instruction.source, "stands before the first FROM")
+            raise invalid(instruction.line, instruction.source, "stands before the first FROM")
     if not stages:
         raise PhaseFailed("DockerfileInvalid", "the Dockerfile has no FROM instruction")
     return Dockerfile(
-        tuple(stages),
-        tuple(dict.fromkeys(_images(stages, global_args, build_args))),
-        frozenset(arguments),
+        tuple(stages), _images(stages, global_args, build_args, target), frozenset(arguments)
     )
 
 
-def _instructions(text: str) -> Iterator[Instruction]:
-    lines = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").splitlines()
-    escape = _escape_character(lines)
-    number = 0
-    while number < len(lines):
-        first = number + 1
-        logical = ""
-        while number < len(lines):
-            line = lines[number]
-            number += 1
-            if line.lstrip().startswith("#") or (not line.strip() and logical):
-                if not logical:
-                    break
-                continue  # comments and blank lines inside a continued instruction are dropped
-            body = line.rstrip()
-            if body.endswith(escape):
-                logical += body[:-1]
-                continue
-            logical += body
-            break
-        if not logical.strip():
-            continue
-        instruction = _instruction(first, logical.strip())
-        yield instruction
-        if instruction.keyword in ("RUN", "COPY", "ADD"):
-            for match in _HEREDOC.finditer(instruction.text):
-                number = _end_of_heredoc(lines, number, match["word"])
+def stage_number(stages: Sequence[Stage], name: str) -> int | None:
+    """The stage of a name, the last of several, or of a number."""
+    return _number(
+        {stage.name: n for n, stage in enumerate(stages) if stage.name}, name, len(stages)
+    )
 
 
-def _escape_character(lines: list[str]) -> str:
-    for line in lines:
-        match = _DIRECTIVE.match(line.strip())
-        if not match:
-            break  # directives stand before everything else
-        if match["name"].lower() == "escape" and match["value"] in ("\\", "`"):
-            return match["value"]
-    return "\\"
-
-
-def _instruction(line: int, logical: str) -> Instruction:
-    keyword, _, rest = logical.partition(" ")
-    if "\t" in keyword:
-        keyword, _, rest = logical.partition("\t")
-    rest = rest.lstrip()
-    flags: list[tuple[str, str]] = []
-    while match := _FLAG.match(rest):
-        flags.append((match["name"], match["value"] or ""))
-        rest = rest[match.end() :]
-    return Instruction(line, keyword.upper(), tuple(flags), rest.strip())
-
-
-def _end_of_heredoc(lines: list[str], number: int, word: str) -> int:
-    while number < len(lines):
-        number += 1
-        if lines[number - 1].lstrip("\t").rstrip() == word:
-            break
-    return number
+def _number(names: Mapping[str, int], name: str, below: int) -> int | None:
+    if name in names:
+        return names[name]
+    # Unicode has digits that are none, and Python refuses to read numbers of very many.
+    number = int(name) if name.isascii() and name.isdigit() and len(name) < 9 else below
+    return number if number < below else None
 
 
 def _stage(instruction: Instruction, global_args: Mapping[str, str]) -> Stage:
     words = instruction.text.split()
     if not words or (len(words) > 1 and (len(words) != 3 or words[1].upper() != "AS")):
-        raise _invalid(instruction.line, instruction.source, "must be FROM image [AS name]")
-    base = _expand(words[0].strip("\"'"), global_args)
+        raise invalid(instruction.line, instruction.source, "must be FROM image [AS name]")
+    base = _expand(instruction, words[0], global_args)
     if not base:
-        raise _invalid(
+        raise invalid(
             instruction.line,
             instruction.source,
             "names no image once its ARGs are filled in: give them a default or a "
             "value in build_args",
         )
-    stage = Stage(base, words[2].lower() if len(words) == 3 else None)
-    stage.instructions.append(instruction)
-    return stage
+    name = _expand(instruction, words[2], global_args) if len(words) == 3 else None
+    return Stage(base, name, [instruction])
 
 
 def _declare(instruction: Instruction, args: dict[str, str], given: Mapping[str, str]) -> None:
@@ -191,38 +144,55 @@ def _declare(instruction: Instruction, args: dict[str, str], given: Mapping[str,
         if name in given:
             args[name] = given[name]
         elif has_default:
-            args[name] = _expand(default.strip("\"'"), args)
+            args[name] = _expand(instruction, default, args)
 
 
 def _assignments(instruction: Instruction) -> list[str]:
     """The words NAME or NAME=VALUE of an ARG, quotes left in."""
-    return re.findall(r"(?:[^\s\"']|\"[^\"]*\"|'[^']*')+", instruction.text)
+    return re.findall(r"(?:[^\s\"'\\]|\\.|\"(?:[^\"\\]|\\.)*\"|'[^']*')+", instruction.text)
 
 
 def _images(
-    stages: list[Stage], global_args: Mapping[str, str], given: Mapping[str, str]
-) -> Iterator[str]:
-    names: set[str] = set()
+    stages: list[Stage],
+    global_args: Mapping[str, str],
+    given: Mapping[str, str],
+    target: str | None,
+) -> tuple[str, ...]:
+    """The images of the stages that the target needs; what any stage names is checked."""
+    images: list[dict[str, None]] = []
+    needs: list[set[int]] = []
+    names: dict[str, int] = {}
     for index, stage in enumerate(stages):
-        first = stage.instructions[0]
-        if stage.base.lower() not in names and stage.base != "scratch":
-            yield _reference(first, stage.base)
+        images.append({})
+        needs.append(set())
+        for instruction, source in _references(stage, global_args, given):
+            known = _number(names, source, index)
+            if known is not None:
+                needs[index].add(known)
+            elif source and source != "scratch":
+                images[index][_reference(instruction, source)] = None
         if stage.name:
-            names.add(stage.name)
-        args = dict(global_args)
-        for instruction in stage.instructions[1:]:
-            if instruction.keyword == "ARG":
-                _declare(instruction, args, given)
-            for source in _sources(instruction):
-                source = _expand(source, args)
-                known = source.lower() in names or (is_number(source) and int(source) < index)
-                if source and source != "scratch" and not known:
-                    yield _reference(instruction, source)
+            names[stage.name] = index
+    last = stage_number(stages, target) if target else None
+    wanted = {len(stages) - 1 if last is None else last}
+    for index in range(len(stages) - 1, -1, -1):  # a stage needs earlier ones only
+        wanted |= needs[index] if index in wanted else set()
+    return tuple(dict.fromkeys(image for index in sorted(wanted) for image in images[index]))
 
 
-def is_number(text: str) -> bool:
-    """Whether a stage is named by its number; Unicode has digits that are none."""
-    return text.isascii() and text.isdigit()
+def _references(
+    stage: Stage, global_args: Mapping[str, str], given: Mapping[str, str]
+) -> Iterator[tuple[Instruction, str]]:
+    """Every name of a stage or an image, with the instruction."""
+    args = dict(global_args)
+    yield stage.instructions[0], stage.base
+    if after := stage.instructions[0].flag("after"):
+        yield stage.instructions[0], _expand(stage.instructions[0], after, args)
+    for instruction in stage.instructions[1:]:
+        if instruction.keyword == "ARG":
+            _declare(instruction, args, given)
+        for source in _sources(instruction):
+            yield instruction, _expand(instruction, source, args)
 
 
 def _sources(instruction: Instruction) -> Iterator[str]:
@@ -233,9 +203,8 @@ def _sources(instruction: Instruction) -> Iterator[str]:
             raise _refused(instruction.line, instruction.source, "asks for --security=insecure")
         for name, value in instruction.flags:
             if name == "mount":
-                options = dict(part.partition("=")[::2] for part in value.split(","))
-                if options.get("from"):
-                    yield options["from"].strip("\"'")
+                options = [part.partition("=") for part in value.split(",")]
+                yield from (source for option, _, source in options if option.strip() == "from")
 
 
 def _reference(instruction: Instruction, image: str) -> str:
@@ -248,28 +217,11 @@ def _reference(instruction: Instruction, image: str) -> str:
     return image
 
 
-def _expand(text: str, args: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match["literal"]:
-            return "$"
-        name, operator, word = match["plain"] or match["name"], match["operator"], match["word"]
-        present = name in args and (bool(args[name]) or not (operator or "").startswith(":"))
-        if operator and operator.endswith("-"):
-            return args[name] if present else word
-        if operator and operator.endswith("+"):
-            return word if present else ""
-        return args.get(name, "")
-
-    return _VARIABLE.sub(value, text)
-
-
-def _invalid(line: int, source: str, problem: str) -> PhaseFailed:
-    return PhaseFailed(
-        "DockerfileInvalid",
-        f"line {line}: {source[:200]!r} {problem}",
-        step=source[:500],
-        dockerfile_line=line,
-    )
+def _expand(instruction: Instruction, word: str, args: Mapping[str, str]) -> str:
+    try:
+        return expand(word, args)
+    except SubstitutionError as error:
+        raise invalid(instruction.line, instruction.source, str(error)) from error
 
 
 def _refused(line: int, source: str, problem: str) -> PhaseFailed:

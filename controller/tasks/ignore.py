@@ -61,11 +61,11 @@ def _covers(pattern: list[str], path: list[str]) -> bool:
         if part == "**":
             reached = set(range(min(reached), len(path) + 1)) if reached else set()
         else:
-            reached = {at + 1 for at in reached if at < len(path) and _matches(part, path[at])}
+            reached = {at + 1 for at in reached if at < len(path) and matches(part, path[at])}
     return bool(reached)
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
     """One part of a path against `*`, `?`, `[…]` and backslashes; greedy with one way back."""
     tokens = _tokens(pattern)
     token = at = 0

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.tasks import ignore
-from controller.tasks.dockerfile import Dockerfile, Instruction, Stage, is_number
+from controller.tasks.dockerfile import Dockerfile, Stage, stage_number
+from controller.tasks.instructions import Instruction
 
 KEYWORDS = (
     "ADD",
@@ -96,9 +97,7 @@ def _keywords(parsed: Dockerfile) -> Iterator[Finding]:
 
 def _target(parsed: Dockerfile, target: str | None) -> Iterator[Finding]:
     names = [stage.name for stage in parsed.stages if stage.name]
-    if target is None or target.lower() in names:
-        return
-    if is_number(target) and int(target) < len(parsed.stages):
+    if target is None or stage_number(parsed.stages, target) is not None:
         return
     known = f"stages: {', '.join(names)}" if names else "the Dockerfile names no stage"
     yield Finding("error", 0, f"target {target!r} is no stage of the Dockerfile", known)
@@ -117,7 +116,7 @@ def _arguments(parsed: Dockerfile, given: Mapping[str, str]) -> Iterator[Finding
 def _sources(
     instruction: Instruction, files: Collection[str], everything: Collection[str]
 ) -> Iterator[Finding]:
-    if instruction.flag("from") is not None or "<<" in instruction.text:
+    if instruction.flag("from") is not None or instruction.heredocs:
         return
     words = _words(instruction.text)
     if len(words) < 2:
@@ -160,19 +159,23 @@ def _stages(parsed: Dockerfile) -> Iterator[Finding]:
             names.append(str(parsed.stages[number - 1].name))
         for one in stage.instructions:
             source = one.flag("from") if one.keyword in ("COPY", "ADD") else None
-            if not source or set(source) & set("/:@$") or source.lower() in names:
+            if not source or set(source) & set("/:@$"):
                 continue
-            if is_number(source):
-                if int(source) >= number:
-                    message = f"line {one.line}: there is no stage {source} before this one"
-                    yield Finding("error", one.line, message, "name an earlier stage")
+            if stage_number(parsed.stages[:number], source) is not None:
                 continue
-            near = difflib.get_close_matches(source.lower(), names, n=1, cutoff=0.5)
+            if source.isascii() and source.isdigit():
+                message = f"line {one.line}: there is no stage {source} before this one"
+                yield Finding("error", one.line, message, "name an earlier stage")
+                continue
+            folded = {name.lower(): name for name in names}
+            near = difflib.get_close_matches(source.lower(), folded, n=1, cutoff=0.5)
             yield Finding(
                 "warning",
                 one.line,
                 f"line {one.line}: no stage is named {source!r}, so it is taken for an image",
-                f"did you mean {near[0]}?" if near else "name a stage, or the image with its tag",
+                f"did you mean {folded[near[0]]}?"
+                if near
+                else "name a stage, or the image with its tag",
             )
 
 
@@ -222,6 +225,5 @@ def _shell(parsed: Dockerfile, request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _final(parsed: Dockerfile, request: Mapping[str, Any]) -> Stage:
-    target = (request.get("target") or "").lower()
-    named = [stage for stage in parsed.stages if target and stage.name == target]
-    return (named or [parsed.stages[-1]])[0]
+    number = stage_number(parsed.stages, request.get("target") or "")
+    return parsed.stages[-1 if number is None else number]

@@ -63,8 +63,9 @@ def _fetch(phase: Phase) -> tuple[Path, dict[str, str]]:
 
 def _look(phase: Phase, checkout: Path, pull: dict[str, str]) -> list[dict[str, Any]]:
     request = phase.request
-    context, text = source_tree.dockerfile(checkout, request)
-    parsed = dockerfile.parse(text, request["build_args"])
+    context, content = source_tree.dockerfile(checkout, request)
+    text = source_tree.text(content)
+    parsed = dockerfile.parse(text, request["build_args"], request["target"])
     phase.fields["dockerfile"] = {
         "path": request["dockerfile_path"],
         "stages": [stage.name or str(number) for number, stage in enumerate(parsed.stages)],

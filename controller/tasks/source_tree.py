@@ -17,8 +17,8 @@ from controller.tasks.errors import PhaseFailed
 _MAX_DOCKERFILE = 1 << 20
 
 
-def dockerfile(source: Path, request: Mapping[str, Any]) -> tuple[Path, str]:
-    """The context directory and the Dockerfile's text. Raises PhaseFailed."""
+def dockerfile(source: Path, request: Mapping[str, Any]) -> tuple[Path, bytes]:
+    """The context directory and the Dockerfile's content. Raises PhaseFailed."""
     source = source.resolve()
     context = _inside(source, request["context_path"], "context_path")
     if not context.is_dir():
@@ -34,11 +34,16 @@ def dockerfile(source: Path, request: Mapping[str, Any]) -> tuple[Path, str]:
             raise PhaseFailed("DockerfileNotFound", f"{wanted!r} is not a plain file")
         if status.st_size > _MAX_DOCKERFILE:
             raise PhaseFailed("DockerfileInvalid", f"{wanted!r} is larger than 1 MiB")
-        return context, path.read_text("utf-8", "replace")
+        return context, path.read_bytes()
     except FileNotFoundError as error:
         raise PhaseFailed(
             "DockerfileNotFound", f"the repository has no {wanted!r} at this commit"
         ) from error
+
+
+def text(content: bytes) -> str:
+    """A Dockerfile's text, line ends kept. What is no UTF-8 becomes no other character of ASCII."""
+    return content.decode("utf-8", "replace")
 
 
 def _inside(source: Path, relative: str, field: str) -> Path:
@@ -51,9 +56,20 @@ def _inside(source: Path, relative: str, field: str) -> Path:
 
 
 def ignore_text(source: Path, context: Path, dockerfile_path: str) -> str:
-    """The .dockerignore that counts: beside the Dockerfile under its name, else the context's."""
-    for path in (source / f"{dockerfile_path}.dockerignore", context / ".dockerignore"):
-        real = Path(os.path.realpath(path))
+    """The text of the ignore file that counts, as Buildah chooses it: beside the Dockerfile under
+    its name, else the context's."""
+    found = ignore_file(source, dockerfile_path)
+    for path in (found, context / ".containerignore", context / ".dockerignore"):
+        real = Path(os.path.realpath(path)) if path else context
         if real.is_relative_to(source.resolve()) and real.is_file():
             return real.read_text("utf-8", "replace")[:_MAX_DOCKERFILE]
     return ""
+
+
+def ignore_file(source: Path, dockerfile_path: str) -> Path | None:
+    """The ignore file beside the Dockerfile under its name, if it has one."""
+    for ending in ("dockerignore", "containerignore"):
+        real = Path(os.path.realpath(source / f"{dockerfile_path}.{ending}"))
+        if real.is_relative_to(source.resolve()) and real.is_file():
+            return real
+    return None

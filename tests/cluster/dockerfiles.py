@@ -326,16 +326,18 @@ raw $NAME
 RAW
 cooked $NAME
 COOKED
-RUN <<EOF
-#!/bin/busybox sh
-echo "interpreted by $0" | wc -l > /five
-EOF
 RUN <<A cat > /six
 text of A
 A
 CMD ["cat", "/one"]
 """,
         image={"one": "hello world\n", "two": "tabs world\n", "three": "raw $NAME\n"},
+    ),
+    Case(
+        # A limit of Buildah's chroot isolation: it mounts nothing below /dev.
+        "heredoc-interpreter",
+        "FROM @BASE@\nRUN <<EOF\n#!/bin/busybox sh\necho one > /one\nEOF\n",
+        fails="/dev/pipes/",
     ),
     Case(
         "heredoc-copy",
@@ -373,11 +375,9 @@ RUN echo $((1<<3)) > /shift; N=2; echo $((1<<N)) > /shift-n
 RUN echo "text <<EOF" > /quoted
 RUN echo 'a<<EOF' >> /quoted
 RUN ["/bin/sh", "-c", "cat <<EOF > /json\\ntext\\nEOF"]
-RUN echo a<<EOF | cat >> /quoted
-EOF
 LABEL after=yes
 """,
-        image={"shift": "8\n", "quoted": "text <<EOF\na<<EOF\na\n"},
+        image={"shift": "8\n", "quoted": "text <<EOF\na<<EOF\n"},
     ),
     # Forms of instructions
     Case(
@@ -422,7 +422,7 @@ RUN echo one \\
     # inside a continued instruction
 # and at the margin
 
-    && echo two > /two \\   
+    && echo two > /two \\\x20\x20
     && echo three \\
        > /three
 ENV A=1 \\
@@ -473,8 +473,8 @@ RUN echo after > /after
     Case(
         "odd-characters",
         b"FROM @BASE@\nMAINTAINER Jos\xe9 <jose@example.com>\n# vertical \x0b and form \x0c feed\n"
-        b"RUN printf 'a\x0cb' > /feed; echo 'caf\xe9' > /latin; echo '\xe2\x80\xa8caf\xc3\xa9' > /u\n"
-        b"LABEL next=\xc2\x85line\n",
+        b"RUN printf 'a\x0cb' > /feed; echo 'caf\xe9' > /latin\n"
+        b"RUN echo 'next\xc2\x85line \xe2\x80\xa8caf\xc3\xa9' > /u\n",
     ),
     Case(
         "tabs-and-blanks",
@@ -544,7 +544,7 @@ FROM @BASE@
 RUN echo app:x:500:500::/:/bin/sh >> /etc/passwd && echo app:x:500: >> /etc/group
 COPY --chmod=0750 --chown=app:app a.txt /o/a.txt
 COPY --chown=app dir /o/dir
-COPY --chown=12:34 --chmod=u=rwx,go=r a.txt /o/symbolic
+COPY --chown=12:34 --chmod=4711 a.txt /o/special
 COPY --link a.txt /linked/a.txt
 COPY --parents dir/./sub/*.txt dir/x.md /parents/
 COPY --exclude=*.md --exclude=**/skip.txt dir /excluded/
@@ -652,7 +652,7 @@ COPY real/f /alias/through
     ),
     Case(
         "empty-and-large",
-        "FROM @BASE@\nCOPY empty large.bin /d/\nRUN cksum < /d/large.bin > /sum && : > /made\n",
+        "FROM @BASE@\nCOPY empty large.bin /d/\nRUN md5sum < /d/large.bin > /sum && : > /made\n",
         {"empty": "", "large.bin": random.Random(6).randbytes(20 << 20)},
         image={"d/empty": ""},
     ),
@@ -687,12 +687,6 @@ COPY real/f /alias/through
         "FROM @BASE@\nCOPY context-above/src /src\nCOPY context-above/docker/entry.sh /\n",
         {"src/a": "a", "docker/entry.sh!": "#!/bin/sh\n"},
         {"context_path": ".", "dockerfile_path": "context-above/docker/app.Dockerfile"},
-    ),
-    Case(
-        "dockerfile-in",
-        "#define x y\nFROM @BASE@\nRUN echo x > /x\n",
-        request={"dockerfile_path": "dockerfile-in/Dockerfile.in"},
-        image={"x": "x\n"},
     ),
     # Mounts
     Case(
@@ -760,7 +754,8 @@ LABEL one=1 two="two words" \\
       three.dotted-key='3 $HOME' "quoted key"=4
 LABEL multi="line one \\
 line two"
-LABEL empty= old style label
+LABEL empty=
+LABEL old style label
 EXPOSE 80 443/tcp 53/udp 8000-8002
 STOPSIGNAL SIGQUIT
 """,
@@ -790,8 +785,8 @@ HEALTHCHECK --interval=5m --timeout=3s --start-period=1m --start-interval=2s --r
         "deletes-and-replaces",
         """\
 FROM @BASE@
-RUN mkdir -p /a/b && touch /a/b/c /a/d && ln /a/d /a/hard && mkfifo /fifo && chmod 4755 /a/d
-RUN rm -r /a/b /bin/vi && mkdir /a/b && ln -s /etc /a/e && echo x > /a/d
+RUN mkdir -p /a/b && touch /a/b/c /a/d && ln /a/d /a/hard && ln /a/d /second && mkfifo /fifo && chmod 4755 /a/d
+RUN rm -r /a/b /bin/vi && mkdir /a/b && ln -s /etc /a/e
 RUN rm -rf /root && ln -s /tmp /root && chmod 1777 /a && chown -R 5:6 /a/b
 COPY tree /a
 """,

@@ -60,7 +60,10 @@ def test_a_directory_of_ignored_files_is_still_a_directory() -> None:
 
 
 def test_warnings() -> None:
-    text = "FROM alpine\nFROM a:latest\nFROM scratch\nCOPY app.py /"
+    text = (
+        "FROM alpine AS a\nFROM a:latest AS b\nFROM scratch\n"
+        "COPY --from=a /x /\nCOPY --from=b /x /\nCOPY app.py /"
+    )
     found = findings(text, build_args={"X": "1"}, test={"commands": ["./app"]})
     assert {one.severity for one in found} == {"warning"}
     assert [one.line for one in found] == [0, 1, 2, 0]

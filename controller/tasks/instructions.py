@@ -1,0 +1,207 @@
+"""Cut a Dockerfile into instructions, at the very places where Buildah cuts it.
+
+Two readers that disagree are two Dockerfiles: what is checked must be what is built. The rules are
+those of https://github.com/openshift/imagebuilder (dockerfile/parser), which differ from Docker's
+in one place: a parser directive counts only where no other line, not even another directive, stands
+before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from controller.tasks.errors import PhaseFailed
+
+# What Go takes for white space: https://pkg.go.dev/unicode#IsSpace
+_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_ESCAPE = re.compile(r"#[ \t]*escape[ \t]*=[ \t]*(?P<character>.)")
+_KEYWORD_END = re.compile(r"[\t\v\f\r ]+")
+_HEREDOC = re.compile(r"\d*<<(?P<chomp>-?)[\t\n\f\r ]*(?P<word>[^<]+)\Z")
+_WITH_HEREDOC = ("RUN", "COPY", "ADD")
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction: its first line (from 1), keyword in capitals, flags, and the rest.
+
+    `source` is the whole on one line, as Buildah prints it.
+    """
+
+    line: int
+    keyword: str
+    flags: tuple[tuple[str, str], ...]
+    text: str
+    source: str
+
+    def flag(self, name: str) -> str | None:
+        """The last value given for a flag such as `from`."""
+        return next((value for key, value in reversed(self.flags) if key == name), None)
+
+    @property
+    def heredocs(self) -> bool:
+        """Whether sources or commands follow on lines of their own."""
+        return bool(_heredocs(self))
+
+
+def invalid(line: int, source: str, problem: str) -> PhaseFailed:
+    """The failure that names a line Buildah could not read."""
+    return PhaseFailed(
+        "DockerfileInvalid",
+        f"line {line}: {source[:200]!r} {problem}",
+        step=source[:500],
+        dockerfile_line=line,
+    )
+
+
+def read(text: str) -> Iterator[Instruction]:
+    """Every instruction. Raises PhaseFailed(DockerfileInvalid) with the line."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    lines[0] = lines[0].removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    escape = _escape_character(lines)
+    number = 0
+    while number < len(lines):
+        first, line = number + 1, lines[number].lstrip(_SPACE)
+        number += 1
+        logical, continued = _continued("" if line.startswith("#") else line, escape)
+        while continued and number < len(lines):
+            line = lines[number]
+            number += 1
+            if line.lstrip(_SPACE)[:1] in ("", "#"):
+                continue  # comments and blank lines inside a continued instruction are dropped
+            part, continued = _continued(line, escape)
+            logical += part
+        if not logical.strip(_SPACE):
+            continue
+        instruction = _instruction(first, logical.strip(_SPACE))
+        yield instruction
+        for word, chomp in _heredocs(instruction):
+            number = _end_of_heredoc(instruction, lines, number, word, chomp)
+
+
+def _continued(line: str, escape: str) -> tuple[str, bool]:
+    body = line.rstrip(" \t")
+    return (body[:-1], True) if body.endswith(escape) else (line, False)
+
+
+def _escape_character(lines: list[str]) -> str:
+    match = _ESCAPE.match(lines[0].lstrip(_SPACE).lower())
+    if not match:
+        return "\\"
+    if match["character"] not in "\\`":
+        raise invalid(1, lines[0], "must name the backslash or the backtick")
+    return match["character"]
+
+
+def _instruction(line: int, logical: str) -> Instruction:
+    parts = _KEYWORD_END.split(logical, maxsplit=1)
+    keyword, rest = parts[0].upper(), parts[1] if len(parts) > 1 else ""
+    flags, text = _flags(rest)
+    return Instruction(line, keyword, tuple(flags), text, f"{keyword} {rest}".strip())
+
+
+def _flags(rest: str) -> tuple[list[tuple[str, str]], str]:
+    """The leading words that begin with `--`, without quotes and backslashes, and what follows.
+
+    Upstream goes byte by byte and takes each for a character; so does this.
+    """
+    line = rest.encode("utf-8", "replace").decode("latin-1")
+    flags: list[tuple[str, str]] = []
+    at = 0
+    while True:
+        while line[at : at + 1] and line[at] in _SPACE:
+            at += 1
+        if not line.startswith("--", at):
+            break
+        word, at = _flag_word(line, at)
+        if word == "--":
+            break
+        name, _, value = word.removeprefix("--").partition("=")
+        flags.append((name, value))
+    return flags, line[at:].encode("latin-1").decode("utf-8", "replace").strip(_SPACE)
+
+
+def _flag_word(line: str, at: int) -> tuple[str, int]:
+    word, quote = "", ""
+    while at < len(line):
+        char = line[at]
+        if not quote and char in _SPACE:
+            break
+        at += 1
+        if char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote = char
+        elif char == "\\":
+            word += line[at : at + 1]
+            at += 1
+        else:
+            word += char
+    return word, at
+
+
+def _heredocs(instruction: Instruction) -> list[tuple[str, bool]]:
+    """The names of the here-documents that follow, and whether leading tabs are taken off."""
+    keyword, text = instruction.keyword, instruction.source
+    while keyword == "ONBUILD":
+        inner = _instruction(instruction.line, text.partition(" ")[2].strip(_SPACE))
+        instruction, keyword, text = inner, inner.keyword, inner.source
+    if keyword not in _WITH_HEREDOC or "<<" not in text or _is_json(instruction.text):
+        return []
+    found = []
+    for word in _words(text):
+        if match := _HEREDOC.match(word):
+            names = _words(match["word"])
+            if len(names) == 1:
+                found.append((_unquoted(names[0]), bool(match["chomp"])))
+    return found
+
+
+def _is_json(text: str) -> bool:
+    try:
+        found = json.loads(text) if text.startswith("[") else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, list) and all(isinstance(one, str) for one in found)
+
+
+def _words(text: str) -> list[str]:
+    """Words as a shell sees them, quotes and backslashes left in; none where a quote stays open."""
+    found: list[str] = []
+    word, quote, at = "", "", 0
+    while at < len(text):
+        char = text[at]
+        if char == "\\" and quote != "'":
+            char = text[at : at + 2]
+        elif char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote = char
+        at += len(char)
+        if not quote and char in _SPACE:
+            if word:
+                found.append(word)
+            word = ""
+        else:
+            word += char
+    return [] if quote else [*found, *([word] if word else [])]
+
+
+def _unquoted(word: str) -> str:
+    return re.sub(r"\\(.)|[\"']", lambda match: match[1] or "", word)
+
+
+def _end_of_heredoc(
+    instruction: Instruction, lines: list[str], number: int, word: str, chomp: bool
+) -> int:
+    while number < len(lines):
+        line = lines[number].rstrip("\r\n")
+        number += 1
+        if (line.lstrip("\t") if chomp else line) == word:
+            return number
+    raise invalid(instruction.line, instruction.source, f"has no line {word} to end its text")
