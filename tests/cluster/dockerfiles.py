@@ -785,7 +785,8 @@ HEALTHCHECK --interval=5m --timeout=3s --start-period=1m --start-interval=2s --r
         "deletes-and-replaces",
         """\
 FROM @BASE@
-RUN mkdir -p /a/b && touch /a/b/c /a/d && ln /a/d /a/hard && ln /a/d /second && mkfifo /fifo && chmod 4755 /a/d
+RUN mkdir -p /a/b && touch /a/b/c /a/d && ln /a/d /a/hard && ln /a/d /second
+RUN mkfifo /fifo && chmod 4755 /a/d
 RUN rm -r /a/b /bin/vi && mkdir /a/b && ln -s /etc /a/e
 RUN rm -rf /root && ln -s /tmp /root && chmod 1777 /a && chown -R 5:6 /a/b
 COPY tree /a

@@ -35,7 +35,6 @@ def test_dockerfile_images_are_those_that_are_no_stages() -> None:
         "ARG TAG=1.2\nARG REGISTRY\nFROM ${REGISTRY:-docker.io}/lib/go:$TAG AS build\n"
         "FROM build AS second\nCOPY --from=build /a /a\nCOPY --from=0 /a /b\n"
         "COPY --from=quay.io/tool:1 /t /t\nRUN --mount=type=bind,from=cache/img:2,target=/x true\n"
-        "COPY --from=second / /\n"
     )
     assert parse(text, {}).images == ("docker.io/lib/go:1.2", "quay.io/tool:1", "cache/img:2")
     assert (
