@@ -63,6 +63,7 @@ class Build:
     failure: dict[str, Any] | None = None
     message: str = ""
     commit: str | None = None
+    patch: dict[str, Any] | None = None
     image: str | None = None
     digest: str | None = None
     references: tuple[str, ...] = ()
@@ -98,6 +99,7 @@ class Build:
             "finished_at": self.finished_at,
             "phases": {phase: view.shown() for phase, view in self.phases.items()},
             "commit": self.commit,
+            "patch": self.patch,
             "image": self.image,
             "digest": self.digest,
             "references": list(self.references),
@@ -140,6 +142,7 @@ def from_record(record: dict[str, Any]) -> Build:
         failure=record["failure"],
         message=record.get("message", ""),
         commit=record["commit"],
+        patch=record.get("patch"),
         image=record["image"],
         digest=record["digest"],
         references=tuple(record["references"]),

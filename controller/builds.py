@@ -14,7 +14,7 @@ from controller import fold
 from controller.build import Build, Status, seconds_between
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
-from controller.contract import request
+from controller.contract import patch, request
 from controller.contract.job_id import DispatchedJob, parse
 from controller.contract.log_line import utc_now
 from controller.contract.results import (
@@ -185,6 +185,8 @@ def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
     config["build_args"] = dict.fromkeys(config["build_args"], _HIDDEN)
     config["test"] = config["test"] | {"env": dict.fromkeys(config["test"]["env"], _HIDDEN)}
     config["webhook_headers"] = dict.fromkeys(config["webhook_headers"], _HIDDEN)
+    if config["patch"]:
+        config["patch"] = patch.digest(config["patch"])
     if config["webhook_url"]:  # its path is the secret of many a chat service
         config["webhook_url"] = f"{parse_url(config['webhook_url']).shown}/{_HIDDEN}"
     return config

@@ -19,6 +19,7 @@ from controller.clients.nomad import NomadClient
 from controller.clients.vault import VaultClient
 from controller.concurrently import concurrently
 from controller.contract import request
+from controller.contract.build_secrets import vault_paths
 from controller.contract.json_schema import Problem
 from controller.errors import (
     InvalidFieldsError,
@@ -38,6 +39,7 @@ CHECKS = (
     "placement",
     "git_credentials",
     "registry_credentials",
+    "build_secrets",
     "webhook",
     "git_ref",
     "dockerfile",
@@ -47,8 +49,9 @@ _MOST_NODES, _AT_ONCE = 200, 16
 _OF_ONE, _OF_ALL = 8, 32  # checks at once: each is a job on the cluster
 _WITHIN = 38.0  # seconds for the job
 _FIELDS = {
-    "git_credentials": "git_credentials_path",
-    "registry_credentials": "registry_credentials_path",
+    "git_credentials": ("git_credentials_path",),
+    "registry_credentials": ("registry_credentials_path",),
+    "build_secrets": ("build_secrets", "build_ssh"),
 }
 Tell = Callable[[float, float | None, str], Awaitable[None]]
 
@@ -125,6 +128,7 @@ class Check:
         await tell(5, len(CHECKS), "looking at repository and registry")
         state, problem = await self._look(document)
         refused = {one.name for one in paths if one.status == "failed"}
+        found = _with_secrets(found, state)
         found += _of_source(document, state, problem, refused)
         found += _of_push(document, state, problem, refused)
         parent = next((one.message for one in placed if one.name == "build_class"), None)
@@ -174,17 +178,26 @@ class Check:
 
     async def _paths(self, document: dict[str, Any], closed: set[str]) -> list[Found]:
         found = []
-        for name, field in _FIELDS.items():
-            if not document[field]:
-                found.append(Found(name, "skipped", f"{field} is not given", field=field))
-            elif field in closed:
-                found.append(Found(name, "skipped", f"{field} is not open to you", field=field))
+        for name, fields in _FIELDS.items():
+            given = {
+                field: path
+                for field, path in vault_paths(document)
+                if field.partition(".")[0] in fields
+            }
+            about = ", ".join(given) or " and ".join(fields)
+            if not given:
+                found.append(Found(name, "skipped", f"{about} not given", field=fields[0]))
+            elif shut := ", ".join(field for field in given if field in closed):
+                found.append(Found(name, "skipped", f"{shut} not open to you", field=fields[0]))
             elif not self._credentials.checked:
-                found.append(Found(name, "skipped", "the controller knows no Vault", field=field))
-            elif problems := await self._credentials.problems({field: document[field]}):
-                found.append(_of_problem(name, problems[0]))
+                found.append(
+                    Found(name, "skipped", "the controller knows no Vault", field=fields[0])
+                )
+            elif problems := await self._credentials.problems(given):
+                found += [_of_problem(name, one) for one in problems]
             else:
-                found.append(Found(name, "passed", "there is a secret", field=field))
+                words = "there is a secret" if len(given) == 1 else "there are all secrets"
+                found.append(Found(name, "passed", words, field=fields[0]))
         return found
 
     async def _webhook(self, document: dict[str, Any], closed: set[str]) -> list[Found]:
@@ -223,6 +236,15 @@ class Check:
             return state, f"the check did not end within {_WITHIN:.0f} s: {state.message}"
         await self._one_off.remove(child, state)
         return state, "" if state.results else f"the check left no result: {state.message}"
+
+
+def _with_secrets(found: list[Found], state: OneOffState | None) -> list[Found]:
+    """What was found, and whether the secrets have the fields that RUN steps want."""
+    result = (state.results.get("source") if state else None) or {}
+    if not (failed := result.get("secrets_problem")):
+        return found
+    others = [one for one in found if not (one.name == "build_secrets" and one.status == "passed")]
+    return [*others, _of_failure("build_secrets", failed, "build_secrets")]
 
 
 def _of_source(

@@ -19,6 +19,7 @@ from controller.build import Status
 from controller.builds import Builds
 from controller.clients.nomad import NomadClient
 from controller.contract import request
+from controller.contract.build_secrets import vault_paths
 from controller.contract.job_id import from_nomad
 from controller.errors import (
     IdempotencyConflictError,
@@ -34,7 +35,6 @@ from controller.webhook_addresses import parse_allowed
 from controller.webhooks import acceptance
 
 log = logging.getLogger(__name__)
-_CREDENTIALS = ("git_credentials_path", "registry_credentials_path", "webhook_secret")
 
 
 class Dispatch:
@@ -75,7 +75,9 @@ class Dispatch:
         except request.PayloadTooLargeError as error:
             raise RequestTooLargeError(
                 str(error),
-                "shorten test commands, build_args and labels: keep scripts in the repository",
+                "push the patch to a branch and build that"
+                if document["patch"]
+                else "shorten test commands, build_args and labels: keep scripts in the repository",
             ) from error
         parent = await self._parent(document)
         token = _token(document)
@@ -123,7 +125,7 @@ class Dispatch:
         # Who may not use a path shall not learn whether there is a secret.
         closed = {problem.field for problem in problems}
         problems += await self._credentials.problems(
-            {name: document[name] for name in _CREDENTIALS if document[name] and name not in closed}
+            {field: path for field, path in vault_paths(document) if field not in closed}
         )
         if problems:
             raise InvalidFieldsError(problems)

@@ -252,6 +252,7 @@ def _result_fields(facts: Facts) -> dict[str, Any]:
         merged |= {name: value for name, value in source.items() if value is not None}
     return {
         "commit": merged.get("commit"),
+        "patch": merged.get("patch"),
         "image": merged.get("image"),
         "digest": merged.get("digest"),
         "references": tuple(merged.get("references") or ()),

@@ -68,6 +68,9 @@ Text = Annotated[str, Kind("text", 8192)]
 Line = Annotated[str, Kind("line", 4096)]
 LabelValue = Annotated[str, Kind("label-value", 4096)]
 VaultPath = Annotated[str, Kind("vault-path", 512)]
+SecretId = Annotated[str, Kind("secret-id", 128)]
+BuildSecret = Annotated[str, Kind("build-secret", 640)]
+BuildSshKey = Annotated[str, Kind("build-ssh-key", 512)]
 HeaderName = Annotated[str, Kind("webhook-header", 64)]
 HeaderValue = Annotated[str, Kind("webhook-value", 512)]
 Timespan = Annotated[int, Kind("timespan", 32, _EITHER)]
@@ -141,6 +144,14 @@ class JobConfig(Strict):
         examples=["main"],
         description="Branch, tag or commit. Only a full commit names the same source for ever.",
     )
+    patch: Annotated[str, Kind("patch", 262144)] | None = Field(
+        None,
+        examples=[
+            "diff --git a/app.py b/app.py\n--- a/app.py\n+++ b/app.py\n@@ -1 +1 @@\n-1\n+2\n"
+        ],
+        description="Changes on top of git_ref that are not pushed: what `git diff --binary` "
+        "prints. The image is labelled with it; the owner's protected tags are closed to it.",
+    )
     git_credentials_path: VaultPath | None = Field(
         None,
         examples=["secret/nomad-build-service/git/team-web"],
@@ -162,6 +173,20 @@ class JobConfig(Strict):
         max_length=128,
         examples=[{"VERSION": "1.4.0"}],
         description="Values for the Dockerfile's ARG. They stay in the image: no secrets.",
+    )
+    build_secrets: dict[SecretId, BuildSecret] = Field(
+        default={},
+        max_length=32,
+        examples=[{"npm": "secret/nomad-build-service/build/team-web/npm#token"}],
+        description="Secrets for `RUN --mount=type=secret,id=ID`, as ID: VAULT_PATH#FIELD. RUN "
+        "steps can read them; no layer, log or record holds them.",
+    )
+    build_ssh: dict[SecretId, BuildSshKey] = Field(
+        default={},
+        max_length=8,
+        examples=[{"default": "secret/nomad-build-service/build/team-web/ssh"}],
+        description="SSH keys for `RUN --mount=type=ssh,id=ID`, as ID: VAULT_PATH of a secret with "
+        "ssh_key. RUN steps can use the agent; they never see the key.",
     )
     labels: dict[Annotated[str, Kind("label-key", 255)], LabelValue] = Field(
         default={},

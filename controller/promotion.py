@@ -74,6 +74,8 @@ class Promotions:
         Raises InvalidFieldsError, UnknownBuildError, NotPublishedError, IdempotencyConflictError.
         """
         document = await self._document(wish)
+        if protected := self._rules.protected(document.get("owner", ""), wish.tags):
+            document["protected_tags"] = protected
         problems = self._rules.problems(document)
         # Who may not use a path shall not learn whether there is a secret.
         closed = {problem.field for problem in problems}

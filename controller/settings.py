@@ -131,7 +131,7 @@ class Settings:
     owner_policies: tuple[OwnerPolicy, ...] = _setting(
         (),
         "What owners may use, as JSON: from an owner's name or pattern to repositories, "
-        "registries, vault_paths, max_running and max_queued.",
+        "registries, vault_paths, protected_tags, max_running and max_queued.",
     )
     git_hosts: tuple[str, ...] = _setting(
         (), "Git servers that builds may fetch from, as patterns separated by commas; empty: all."

@@ -46,7 +46,7 @@ async def _problem(vault: VaultClient, field: str, path: str) -> Problem | None:
         )
     if found is Found.REFUSED:
         begin = field.partition("_")[0]
-        kind = begin if begin in ("git", "webhook") else "registry"
+        kind = begin if begin in ("build", "git", "webhook") else "registry"
         return Problem(
             field,
             f"this service may not use {path!r}",

@@ -16,7 +16,7 @@ from typing import Any
 from controller.contract import git_names
 from controller.contract.patterns import any_matches, matches
 
-KINDS = ("git", "pull", "registry", "webhook")  # below nomad-build-service/ in Vault
+KINDS = ("build", "git", "pull", "registry", "webhook")  # below nomad-build-service/ in Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class OwnerPolicy:
     repositories: tuple[str, ...] | None = None
     registries: tuple[str, ...] | None = None
     vault_paths: tuple[str, ...] | None = None
+    protected_tags: tuple[str, ...] | None = None
     max_running: int = 0
     max_queued: int = 0
 
@@ -85,6 +86,11 @@ def may_use_registry(policy: OwnerPolicy, owner: str, repository: str) -> bool:
         return True
     host, _, path = repository.partition("/")
     return any_matches(policy.registries, f"{host.lower()}/{path}", owner)
+
+
+def is_protected(policy: OwnerPolicy, owner: str, tag: str) -> bool:
+    """Whether a tag may not name an image that holds changes which were never pushed."""
+    return any_matches(policy.protected_tags or (), tag, owner)
 
 
 def may_use_secret(policy: OwnerPolicy, owner: str, path: str, default: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from controller.access.owner_policy import (
     OwnerPolicy,
     allowed_host,
+    is_protected,
     may_fetch,
     may_use_registry,
     may_use_secret,
@@ -15,15 +16,10 @@ from controller.access.owner_policy import (
     policy_of,
 )
 from controller.contract import git_names
+from controller.contract.build_secrets import vault_paths
 from controller.contract.json_schema import Problem
 from controller.settings import Settings
 
-_VAULT_FIELDS = (
-    "git_credentials_path",
-    "registry_credentials_path",
-    "destination_credentials_path",
-    "webhook_secret",
-)
 _IMAGE_FIELDS = ("image", "destination")
 
 
@@ -41,6 +37,11 @@ class OwnerRules:
         """The policy of an owner."""
         return policy_of(self._policies, owner)
 
+    def protected(self, owner: str, tags: Sequence[str]) -> list[str]:
+        """Those of the tags that may not name an image with a patch in it."""
+        policy = self.policy(owner)
+        return [tag for tag in tags if is_protected(policy, owner, tag)]
+
     def problems(self, document: Mapping[str, Any]) -> list[Problem]:
         """Everything that the owner may not use; fields that are missing are not looked at."""
         owner = str(document.get("owner") or "")
@@ -53,9 +54,18 @@ class OwnerRules:
                 at = "registry_url" if field == "image" and "registry_url" in document else field
                 shown = policy.registries or ()
                 found.append(Problem(at, f"{name!r} is not open to {whose}", _fix(shown)))
-        for field in _VAULT_FIELDS:
-            path = document.get(field)
-            if path and not may_use_secret(policy, owner, path, self._default_paths):
+        if document.get("patch"):
+            found += [
+                Problem(
+                    f"image_tags[{number}]",
+                    f"{tag!r} is protected: a build with a patch may not publish it",
+                    "use another tag, or push the change and build its commit",
+                )
+                for number, tag in enumerate(document.get("image_tags") or [])
+                if tag in self.protected(owner, [tag])
+            ]
+        for field, path in vault_paths(document):
+            if not may_use_secret(policy, owner, path, self._default_paths):
                 allowed = policy.vault_paths
                 shown = self._default_paths[1::2] if allowed is None else allowed
                 found.append(Problem(field, f"{path!r} is not open to {whose}", _fix(shown)))

@@ -18,6 +18,7 @@ _ONE = {
     "image_tags": "image-tag",
     "labels": "label",
     "build_args": "build-arg",
+    "build_secrets": "build-secret",
     "platforms": "platform",
     "test.commands": "test-command",
     "test.env": "test-env",
@@ -42,7 +43,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         )
         about = str(part.get("description", "")).replace("%", "%%")
         kind = part["type"]
-        if kind == "boolean":
+        if name == "patch":
+            about = f"A file with it, or - for standard input. {about}"
+            parser.add_argument(option, dest=name, metavar="FILE", type=_content, help=about)
+        elif kind == "boolean":
             parser.add_argument(option, dest=name, action="store_const", const=True, help=about)
         elif kind == "array":
             parser.add_argument(option, dest=name, action="append", help=about, metavar="VALUE")
@@ -83,6 +87,14 @@ def _read(path: str) -> dict[str, Any]:
     except request.RequestError as error:
         raise CommandError(f"{path}: {error}", exit_codes.INVALID) from error
     return found
+
+
+def _content(path: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return raw.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -63,6 +63,11 @@ def build(build: dict[str, Any]) -> str:
         lines.append(f"  {phase:<8} {view['status']:<10}" + (f" {took:.1f} s" if took else ""))
     if build.get("commit"):
         lines.append(f"  commit   {build['commit']}")
+    if patch := build.get("patch"):
+        lines.append(
+            f"  patch    {patch['digest']}"
+            f" ({patch['files']} files, +{patch['additions']} -{patch['deletions']})"
+        )
     lines += [f"  image    {reference}@{build['digest']}" for reference in build["references"]]
     if failure := build.get("failure"):
         lines.append(f"  {failure['phase']} {failure['reason']}: {failure['message']}")

@@ -14,7 +14,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from controller.contract import amounts, git_names, image_names, moments, webhook_fields
+from controller.contract import (
+    amounts,
+    build_secrets,
+    git_names,
+    image_names,
+    moments,
+    patch,
+    webhook_fields,
+)
 from controller.contract.field_error import FieldError, Format, text_of
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -189,6 +197,8 @@ def digest(value: Any) -> str:
 FORMATS: dict[str, Format] = {
     "age": amounts.age,
     "build-class": build_class,
+    "build-secret": build_secrets.path_and_field,
+    "build-ssh-key": build_secrets.path,
     "command": command,
     "digest": digest,
     "directory-path": directory_path,
@@ -205,8 +215,10 @@ FORMATS: dict[str, Format] = {
     "megabytes": amounts.megabytes,
     "megahertz": amounts.megahertz,
     "owner": owner,
+    "patch": patch.unified_diff,
     "platform": platform,
     "registry-url": image_names.registry_url,
+    "secret-id": build_secrets.secret_id,
     "since": moments.since,
     "stage": stage,
     "tag": image_names.tag,

@@ -41,7 +41,17 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 }
 _SHOWN = 80  # characters of a value that a message quotes
 # People put secrets into build arguments, URLs and headers all the same.
-_NEVER_SHOWN = {"line", "text", "command", "webhook-secret", "webhook-url", "webhook-value"}
+_NEVER_SHOWN = {
+    "build-secret",
+    "build-ssh-key",
+    "command",
+    "line",
+    "patch",
+    "text",
+    "webhook-secret",
+    "webhook-url",
+    "webhook-value",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,13 @@ _ALL = (
     ),
     Reason("GitFetchFailed", _AUTHOR, False, "Read the log: Git's own message is in it."),
     Reason(
+        "PatchRejected",
+        _AUTHOR,
+        False,
+        "The patch does not fit the commit, or leads out of the checkout: make it anew with git "
+        "diff --binary against exactly the commit of git_ref.",
+    ),
+    Reason(
         "DockerfileNotFound",
         _AUTHOR,
         False,
@@ -196,6 +203,13 @@ _ALL = (
         True,
         "The registry could not be reached or failed; try again (publishing rebuilds nothing "
         "that is in the layer cache).",
+    ),
+    Reason(
+        "TagProtected",
+        _AUTHOR,
+        False,
+        "The image holds a patch. Push the change, build its commit and promote that image, or use "
+        "a tag that the owner's protected_tags do not name.",
     ),
     Reason("PublishFailed", _OPERATOR, False, "Read the publish log for the registry's answer."),
     Reason(

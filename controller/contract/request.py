@@ -31,7 +31,6 @@ _GZIP = b"\x1f\x8b"
 _SCHEMA_FILE = Path(__file__).with_name("job_config.schema.json")
 
 HINTS = {
-    "build_secrets": "give private dependencies with the base image for now",
     "cache": "use clear_cache to build without the layer cache",
     "deploy_dir": "it was an option of the old command line; leave it out",
     "test_entry_point": "write test.entry_point",
@@ -108,6 +107,8 @@ def encode(document: Mapping[str, Any]) -> bytes:
         name: value for name, value in document.items() if name != "image" and value is not None
     }
     payload = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(payload) > MAX_DOCUMENT:
+        raise PayloadTooLargeError(len(payload))
     if len(payload) > _PLAIN_UP_TO:
         import gzip  # only here: the runner never compresses, and starts faster without
 

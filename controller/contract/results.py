@@ -33,6 +33,7 @@ _RESULT: dict[str, Any] = {
     "duration_seconds": int | float,
     "log_lines_dropped": int,
     "source": str,
+    "patch": dict,
     "image": str,
     "steps": [dict],
     "commands": [dict],

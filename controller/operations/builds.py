@@ -42,6 +42,7 @@ class BuildStatus(Answer):
     digest: str | None = None
     references: list[str]
     commit: str | None = None
+    patch: Object | None = Field(None, description="What was applied on top of the commit.")
     submitted_at: str | None = None
     finished_at: str | None = None
     phases: dict[str, PhaseTimes]

@@ -9,7 +9,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from controller.tasks import diagnosis, dockerfile, sealing, source_tree
+from controller.contract import patch
+from controller.contract.patch import PATCH_LABEL
+from controller.tasks import diagnosis, dockerfile, run_mounts, sealing, source_tree
 from controller.tasks.build_progress import BuildProgress
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.git import Repository
@@ -18,6 +20,7 @@ from controller.tasks.phase import Phase
 from controller.tasks.process import duration
 from controller.tasks.registry import login
 from controller.tasks.routes import NAME_SERVER
+from controller.tasks.run_mounts import RunMounts
 from controller.tasks.sandbox import Network, Sandbox, ulimits
 from controller.tasks.storage import OwnerStorage
 from controller.tasks.vault import VaultSession
@@ -51,7 +54,7 @@ class _Build:
     def run(self) -> str:
         try:
             self._check_node()
-            git, pull = self._credentials()
+            git, pull, mounts = self._credentials()
             self._fetch(git)
             context, content = source_tree.dockerfile(self._storage.source, self._request)
             parsed = dockerfile.parse(
@@ -59,7 +62,8 @@ class _Build:
             )
             self._position = "while pulling base images"
             self._pull(parsed.images, pull)
-            self._phase.fields["image_id"] = self._bud(context, content, parsed)
+            with mounts.options(self._phase.environment.secrets_dir) as options:
+                self._phase.fields["image_id"] = self._bud(context, content, parsed, options)
         except DeadlinePassed:
             raise self._timeout() from None
         return "succeeded"
@@ -86,8 +90,8 @@ class _Build:
                 f"{'.'.join(map(str, _OLDEST_BUILDAH))} let a build step out of its chroot",
             )
 
-    def _credentials(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The Git and the pull credential; Vault's token and the identity are gone afterwards."""
+    def _credentials(self) -> tuple[dict[str, str], dict[str, str], RunMounts]:
+        """For Git, for pulling, for RUN steps; Vault's token and the identity are gone then."""
         git: dict[str, str] = {}
         pull: dict[str, str] = {}
         with VaultSession(self._phase.environment, self._phase.redactor) as vault:
@@ -95,7 +99,10 @@ class _Build:
                 git = vault.read(self._request["git_credentials_path"], GIT_SECRET)
             if self._phase.environment.pull_credentials_path:
                 pull = vault.read(self._phase.environment.pull_credentials_path, PULL_SECRET)
-        return git, pull
+            mounts = run_mounts.read(
+                vault, self._request["build_secrets"], self._request["build_ssh"]
+            )
+        return git, pull, mounts
 
     def _fetch(self, credential: dict[str, str]) -> None:
         url, ref = self._request["repo_url"], self._request["git_ref"]
@@ -108,8 +115,10 @@ class _Build:
             self._storage.source,
             credential,
         )
-        commit = repository.fetch(ref, submodules=self._request["submodules"])
-        self._phase.fields.update(commit=commit, source=url)
+        commit = repository.fetch(
+            ref, submodules=self._request["submodules"], patch=self._request["patch"]
+        )
+        self._phase.fields.update(commit=commit, source=url, patch=repository.applied)
         self._log.say(f"commit {commit}")
 
     def _pull(self, images: tuple[str, ...], credential: dict[str, str]) -> None:
@@ -140,7 +149,9 @@ class _Build:
         if self._sandbox.run(argv, on_line, self._phase.deadline):
             raise diagnosis.pull_failure(image, said)
 
-    def _bud(self, context: Path, content: bytes, parsed: dockerfile.Dockerfile) -> str:
+    def _bud(
+        self, context: Path, content: bytes, parsed: dockerfile.Dockerfile, mounts: list[str]
+    ) -> str:
         scratch = self._storage.scratch
         # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
         # bytes that were checked.
@@ -148,6 +159,7 @@ class _Build:
         iidfile = scratch / "iid"
         argv = self._storage.buildah(
             *self._options(parsed),
+            *mounts,
             "--iidfile",
             str(iidfile),
             "--file",
@@ -223,4 +235,5 @@ class _Build:
             "org.opencontainers.image.source": source,
             "org.opencontainers.image.revision": self._phase.fields["commit"],
             **self._request["labels"],
+            **({PATCH_LABEL: patch.digest(given)} if (given := self._request["patch"]) else {}),
         }

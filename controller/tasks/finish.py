@@ -26,11 +26,22 @@ from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.phase import read_request
 from controller.tasks.phase_results import of_bounded_size, read_result
+from controller.tasks.run_mounts import DIRECTORY
 from controller.tasks.sandbox import Sandbox
 from controller.tasks.storage import OwnerStorage
 from controller.tasks.untrusted_files import directory, remove, write_json
 
-_KEPT_FIELDS = ("commit", "source", "steps", "cache", "commands", "image", "digest", "references")
+_KEPT_FIELDS = (
+    "commit",
+    "source",
+    "patch",
+    "steps",
+    "cache",
+    "commands",
+    "image",
+    "digest",
+    "references",
+)
 
 
 def run(environment: TaskEnvironment) -> int:
@@ -123,7 +134,7 @@ def _clean(environment: TaskEnvironment) -> list[str]:
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
             directory(environment.alloc_dir.parent, task, "secrets") as secrets,
         ):
-            for leftover in ("nomad_vault.jwt", "registry-auth.json", "git"):
+            for leftover in ("nomad_vault.jwt", "registry-auth.json", "git", DIRECTORY):
                 problems += remove(secrets, leftover)
     try:
         request = read_request(environment)

@@ -19,9 +19,11 @@ import shutil
 import sys
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 from controller.contract import git_names
 from controller.contract.field_error import FieldError
+from controller.contract.patch import digest
 from controller.contract.patterns import any_matches
 from controller.tasks.askpass import write_answers
 from controller.tasks.environment import TaskEnvironment
@@ -31,6 +33,7 @@ from controller.tasks.process import Deadline, capture, run
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}\Z")
+_PATHS = 50  # of a patch, in the outcome
 _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?!//)")
 
 _SETTINGS = (
@@ -92,9 +95,12 @@ class Repository:
         self._credential = credential
         self._private = environment.secrets_dir / "git"
         self._said: list[str] = []
+        self.applied: dict[str, Any] | None = None
 
-    def fetch(self, ref: str, *, submodules: bool = False) -> str:
+    def fetch(self, ref: str, *, submodules: bool = False, patch: str | None = None) -> str:
         """Check `ref` (branch, tag, full or short commit) out; the full commit. Raises PhaseFailed.
+
+        `patch` is applied on top; `applied` says afterwards what it was.
 
         `.git` is removed afterwards: it differs between fetches of the same commit, which would
         spoil the layer cache, and no build should carry it by accident.
@@ -110,6 +116,8 @@ class Repository:
             commit = self._commit(env)
             if submodules:
                 self._fetch_submodules(env, self._target)
+            if patch:
+                self._apply(env, patch)
             self._settle(env)
         finally:
             shutil.rmtree(self._private, ignore_errors=True)
@@ -183,6 +191,21 @@ class Repository:
             mode, _, path = entry.partition("\t")
             if mode.startswith("160000 ") and Path(tree, path, ".git").is_file():
                 self._fetch_submodules(env, tree / path)
+
+    def _apply(self, env: dict[str, str], patch: str) -> None:
+        """Apply a unified diff. Git writes nothing outside the checkout, nor through a link."""
+        file = self._private / "patch"
+        file.write_text(patch, encoding="utf-8", newline="")
+        self._said.clear()
+        argv = self._argv("apply", "--whitespace=nowarn", "--", str(file))
+        if run(argv, self._heard, self._deadline, env=env, cwd=self._target):
+            said = [line.removeprefix("error: ") for line in self._said if line.strip()]
+            raise PhaseFailed("PatchRejected", "; ".join(said[:4]) or "git apply gave no message")
+        argv = self._argv("apply", "--numstat", "-z", "--", str(file))
+        _, counted, _ = capture(argv, self._deadline, env=env, cwd=self._target)
+        self.applied = _numstat(patch, counted)
+        words = "{files} files, +{additions} -{deletions}".format(**self.applied)
+        self._log.say(f"patch {self.applied['digest']}: {words}")
 
     def _check_host(self, url: str) -> None:
         """Raise PhaseFailed for a URL on a server that the operator does not allow."""
@@ -272,6 +295,18 @@ class Repository:
                     return PhaseFailed(reason, line.removeprefix("fatal: "))
         last = self._said[-1] if self._said else "Git gave no message"
         return PhaseFailed("GitFetchFailed", f"git {action}: {last}")
+
+
+def _numstat(patch: str, counted: str) -> dict[str, Any]:
+    """What a patch changes, from `git apply --numstat -z`; binary files have no lines."""
+    rows = [entry.split("\t", 2) for entry in counted.split("\0") if entry.count("\t") >= 2]
+    return {
+        "digest": digest(patch),
+        "files": len(rows),
+        "additions": sum(int(added) for added, _, _ in rows if added.isdigit()),
+        "deletions": sum(int(deleted) for _, deleted, _ in rows if deleted.isdigit()),
+        "paths": [path for _, _, path in rows[:_PATHS]],
+    }
 
 
 def host_of(url: str) -> str:

@@ -6,6 +6,7 @@ The request, as dispatch payload or (for what is short) as meta:
      "destination": "other.example/team/app", "registry_credentials_path": "secret/…",
      "destination_credentials_path": "secret/…"}
 
+`protected_tags` are those of `tags` that the owner's policy closes to images with a patch in them.
 `destination` defaults to `image`, its credentials to those of `image`. In meta, tags are separated
 by commas.
 """
@@ -16,6 +17,7 @@ import json
 from typing import Any
 
 from controller.contract.fields import FORMATS
+from controller.contract.patch import PATCH_LABEL
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
@@ -61,7 +63,10 @@ def read(environment: TaskEnvironment) -> dict[str, Any]:
     ]
     if problems:
         raise PhaseFailed("InvalidRequest", "; ".join(problems))
-    return {name: given.get(name) or "" for name in _FIELDS} | {"tags": tags}
+    return {name: given.get(name) or "" for name in _FIELDS} | {
+        "tags": tags,
+        "protected_tags": [tag for tag in tags if tag in (given.get("protected_tags") or ())],
+    }
 
 
 def work(phase: Phase) -> str:
@@ -82,6 +87,12 @@ def work(phase: Phase) -> str:
     phase.fields.update(image=destination, digest=wanted["digest"], references=[])
     with login(phase.environment.secrets_dir, *credentials.values()) as authfile:
         registry = Registry(env, authfile, phase.log, phase.deadline)
+        if wanted["protected_tags"] and PATCH_LABEL in registry.labels(source):
+            raise PhaseFailed(
+                "TagProtected",
+                f"{source} holds a patch that was never pushed, and"
+                f" {', '.join(wanted['protected_tags'])} may not name such an image",
+            )
         for tag in wanted["tags"]:
             registry.copy(source, f"{destination}:{tag}")
             registry.verify(f"{destination}:{tag}", wanted["digest"])

@@ -72,6 +72,9 @@ class _Pruning:
                     alive.add(f"nbs-{scratch.name}")
                 elif self._remove(scratch):
                     self.done["scratch"].append(scratch.name)
+            for link in owner.iterdir():
+                if link.is_symlink() and not link.exists():
+                    link.unlink()
             dead = [folder.name for folder, mark in containers(owner) if mark not in alive]
             if dead:
                 run_root = self._environment.task_dir / "run"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.contract.patch import default_tag
 from controller.contract.results import DIGEST
 from controller.tasks import diagnosis
 from controller.tasks.errors import PhaseFailed
@@ -26,7 +27,7 @@ def work(phase: Phase) -> str:
     """Publish; fills image, digest, references. Raises PhaseFailed."""
     build = _trusted_build(phase)
     repository = phase.request["image"]
-    tags = phase.request["image_tags"] or [build["commit"][:12]]
+    tags = phase.request["image_tags"] or [default_tag(build["commit"], phase.request["patch"])]
     credential: dict[str, str] = {}
     with VaultSession(phase.environment, phase.redactor) as vault:
         if phase.request["registry_credentials_path"]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from controller.tasks import diagnosis
 from controller.tasks.errors import PhaseFailed
@@ -104,6 +105,25 @@ class Registry:
         if code:
             raise diagnosis.push_failure(reference, lines["stderr"])
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+    def labels(self, reference: str) -> dict[str, Any]:
+        """The labels of an image, of the node's platform where it has several."""
+        said: list[str] = []
+        program = Program(
+            [
+                "skopeo",
+                "inspect",
+                "--config",
+                "--authfile",
+                self._authfile,
+                f"docker://{reference}",
+            ],
+            env=self._env,
+        )
+        raw, code = program.read_all(said.append, self._deadline)
+        if code:
+            raise diagnosis.push_failure(reference, said)
+        return dict((json.loads(raw).get("config") or {}).get("Labels") or {})
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository; none where it does not exist. Raises PhaseFailed."""

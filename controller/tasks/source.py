@@ -15,7 +15,7 @@ from typing import Any
 
 from controller.contract.reasons import REASONS
 from controller.contract.results import failure
-from controller.tasks import dockerfile, source_tree
+from controller.tasks import dockerfile, run_mounts, source_tree
 from controller.tasks.build import GIT_SECRET, PULL_SECRET
 from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.errors import PhaseFailed
@@ -38,10 +38,13 @@ def work(phase: Phase) -> str:
         phase.fields["findings"] = _look(phase, checkout, pull)[:_MOST_FINDINGS]
     except PhaseFailed as error:
         phase.log.say(f"{error.reason}: {error.message}")
-        phase.fields["problem"] = failure(
-            "check", error.reason, phase.redactor.redact(error.message), **error.details
-        )
+        phase.fields["problem"] = _failure(phase, error)
     return "succeeded"
+
+
+def _failure(phase: Phase, error: PhaseFailed) -> dict[str, Any]:
+    message = phase.redactor.redact(error.message)
+    return failure("check", error.reason, message, **error.details)
 
 
 def _fetch(phase: Phase) -> tuple[Path, dict[str, str]]:
@@ -54,10 +57,16 @@ def _fetch(phase: Phase) -> tuple[Path, dict[str, str]]:
             credential = vault.read(request["git_credentials_path"], GIT_SECRET)
         if phase.environment.pull_credentials_path:
             pull = vault.read(phase.environment.pull_credentials_path, PULL_SECRET)
+        try:
+            run_mounts.read(vault, request["build_secrets"], request["build_ssh"])
+        except PhaseFailed as error:
+            phase.fields["secrets_problem"] = _failure(phase, error)
     repository = Repository(
         phase.environment, phase.log, phase.deadline, request["repo_url"], checkout, credential
     )
-    phase.fields["commit"] = repository.fetch(request["git_ref"], submodules=request["submodules"])
+    phase.fields["commit"] = repository.fetch(
+        request["git_ref"], submodules=request["submodules"], patch=request["patch"]
+    )
     return checkout, pull
 
 

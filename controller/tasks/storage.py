@@ -47,6 +47,9 @@ class OwnerStorage:
         self.directory = environment.owner_dir(owner)
         self.scratch = self.directory / "scratch" / environment.alloc_id
         self.source = self.scratch / "src"
+        # Buildah's SSH agent listens below TMPDIR, and a socket's path has at most 107 bytes:
+        # 68 of them are ours and Buildah's, so 39 are left for the operator's storage_dir.
+        self._short = self.directory / environment.alloc_id[:8]
 
     def prepare(self) -> None:
         """Create what a build needs. Raises OSError."""
@@ -60,15 +63,14 @@ class OwnerStorage:
         ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         # Buildah keeps cache mounts below TMPDIR; ours is the build's own, they are the owner's.
-        link = self.scratch / "tmp" / f"buildah-cache-{os.getuid()}"
-        if not link.is_symlink():
-            link.symlink_to(cache)
+        _link(self.scratch / "tmp" / f"buildah-cache-{os.getuid()}", cache)
+        _link(self._short, self.scratch / "tmp")
         registries_env(self._environment, self.scratch / "home")
 
     def env(self) -> dict[str, str]:
         """The environment of Buildah and skopeo: nothing of the node's agent, nothing secret."""
         return tool_env(self.scratch / "home") | {
-            "TMPDIR": str(self.scratch / "tmp"),
+            "TMPDIR": str(self._short),
             "XDG_RUNTIME_DIR": str(self.scratch / "run"),
         }
 
@@ -111,6 +113,7 @@ class OwnerStorage:
 
     def remove_scratch(self, sandbox: Sandbox) -> None:
         """Remove the build's own files; those of subordinate ids by root of the namespace."""
+        self._short.unlink(missing_ok=True)
         if not self.scratch.exists():
             return
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -118,6 +121,11 @@ class OwnerStorage:
             sandbox.capture(
                 ["rm", "-rf", "--", str(self.scratch)], Deadline.after(_CLEANUP_SECONDS)
             )
+
+
+def _link(path: Path, target: Path) -> None:
+    if not path.is_symlink():
+        path.symlink_to(target)
 
 
 def tool_env(home: Path) -> dict[str, str]:

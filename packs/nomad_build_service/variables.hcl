@@ -392,7 +392,7 @@ variable "allow_anonymous" {
 }
 
 variable "owner_policies" {
-  description = "What owners may use: from an owner's name or pattern to repositories, registries and vault_paths (lists of patterns; absent: the default), max_running and max_queued (0: no limit)."
+  description = "What owners may use: from an owner's name or pattern to repositories, registries, vault_paths and protected_tags (lists of patterns; absent: the default), max_running and max_queued (0: no limit)."
   type        = any
   default     = {}
 }

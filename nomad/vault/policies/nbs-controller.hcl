@@ -1,5 +1,9 @@
 # The controller: whether a credential exists, never its value, but for the keys of webhooks.
 
+path "secret/metadata/nomad-build-service/build/*" {
+  capabilities = ["read"]
+}
+
 path "secret/metadata/nomad-build-service/git/*" {
   capabilities = ["read"]
 }
