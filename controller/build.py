@@ -62,6 +62,7 @@ class Build:
     phases: dict[str, PhaseView] = field(default_factory=_pending)
     failure: dict[str, Any] | None = None
     message: str = ""
+    queue_position: int | None = None
     commit: str | None = None
     patch: dict[str, Any] | None = None
     image: str | None = None
@@ -110,6 +111,8 @@ class Build:
         }
         if self.message:
             answer["message"] = self.message
+        if self.queue_position:
+            answer["queue_position"] = self.queue_position
         if self.error:
             answer["error"] = self.error
         return answer

@@ -10,7 +10,7 @@ import base64
 from dataclasses import replace
 from typing import Any
 
-from controller import fold
+from controller import fold, placement
 from controller.build import Build, Status, seconds_between
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
@@ -108,6 +108,7 @@ class Builds:
         allocations = await self._nomad.allocations(child.nomad_job_id, namespace)
         decides = fold.deciding_allocation(allocations)
         evaluations: list[dict[str, Any]] = []
+        queue: list[dict[str, Any]] = []
         results: dict[str, dict[str, Any]] = {}
         outcome, complete = None, True
         if decides is not None:
@@ -118,6 +119,8 @@ class Builds:
                 results = await self._phase_results(decides)
         if decides is None or fold.may_be_placed_again(decides, outcome):
             evaluations = await self._nomad.evaluations(child.nomad_job_id, namespace)
+            if placement.blocked(evaluations):
+                queue = await self._queue(namespace)
         return fold.fold(
             fold.Facts(
                 job_id=child.job_id,
@@ -125,11 +128,20 @@ class Builds:
                 config=shown_config(job),
                 allocations=allocations,
                 evaluations=evaluations,
+                queue=queue,
                 results=results,
                 outcome=outcome,
                 secret_wait=self._secret_wait,
             )
         ), complete
+
+    async def _queue(self, namespace: str) -> list[dict[str, Any]]:
+        """The evaluations of builds that wait for a node."""
+        return [
+            one
+            for one in await self._nomad.blocked_evaluations(namespace)
+            if one["JobID"].partition("/")[0] in self._parents
+        ]
 
     async def _outcome(self, alloc_id: str) -> dict[str, Any] | None:
         raw = await self._files.read(

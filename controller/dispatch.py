@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+from dataclasses import dataclass
 from typing import Any
 
-from controller import build_class
+from controller import build_class, single_flight
 from controller.access.credential_paths import CredentialPaths
 from controller.access.owner_rules import OwnerRules
 from controller.access.room import Room
@@ -30,11 +31,22 @@ from controller.errors import (
     UnknownBuildError,
 )
 from controller.metrics import Metrics
+from controller.recent import Recent
 from controller.settings import Settings
 from controller.webhook_addresses import parse_allowed
 from controller.webhooks import acceptance
 
+_LONGEST_CHAIN = 64  # ended builds of an equal request; then a build of its own
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A build that answers a request: made for it, or found by its key, or joined as it runs."""
+
+    job_id: str
+    created: bool
+    joined: bool
 
 
 class Dispatch:
@@ -59,9 +71,10 @@ class Dispatch:
         self._room = room
         self._builds = builds
         self._metrics = metrics
+        self._tokens: Recent[str] = Recent()
 
-    async def submit(self, given: Any) -> tuple[str, bool]:
-        """Dispatch a build; its job_id, and whether it is a new one.
+    async def submit(self, given: Any) -> Submission:
+        """Dispatch a build, or find the one that there is.
 
         Raises InvalidFieldsError, RequestTooLargeError, TooManyBuildsError,
         IdempotencyConflictError and what the dependencies raise.
@@ -80,22 +93,50 @@ class Dispatch:
                 else "shorten test commands, build_args and labels: keep scripts in the repository",
             ) from error
         parent = await self._parent(document)
-        token = _token(document)
+        first = single_flight.token_of(document)
+        if first is not None:
+            child, new = await self._join_or_dispatch(parent, document, payload, first)
+        else:
+            child, new = await self._dispatch(parent, document, payload, _token(document))
+            if not new:
+                await self._check_same(child, payload)
+        job_id = from_nomad(self._namespace, child).job_id
+        if new:
+            self._metrics.submitted.inc()
+        log.info("Build job submitted to Nomad: %s owner=%s new=%s", job_id, document["owner"], new)
+        return Submission(job_id, created=new, joined=first is not None and not new)
+
+    async def _dispatch(
+        self, parent: str, document: dict[str, Any], payload: bytes, token: str | None
+    ) -> tuple[str, bool]:
         async with self._room.for_build(document["owner"], parent, token):
             try:
-                child, new = await self._nomad.dispatch(
+                return await self._nomad.dispatch(
                     parent, payload, token=token, priority=document["priority"]
                 )
             except ServiceError as error:
                 self._metrics.dispatch_errors.labels(error.name).inc()
                 raise
-        if not new:
-            await self._check_same(child, payload)
-        job_id = from_nomad(self._namespace, child).job_id
-        if new:
-            self._metrics.submitted.inc()
-        log.info("Build job submitted to Nomad: %s owner=%s new=%s", job_id, document["owner"], new)
-        return job_id, new
+
+    async def _join_or_dispatch(
+        self, parent: str, document: dict[str, Any], payload: bytes, first: str
+    ) -> tuple[str, bool]:
+        """The child of an equal request that has not ended, or a new one."""
+        token = self._tokens.get(first) or first
+        for _ in range(_LONGEST_CHAIN):
+            child, new = await self._dispatch(parent, document, payload, token)
+            if new or not await self._ended(child):
+                self._tokens.put(first, token)
+                return child, new
+            token = single_flight.next_token(token, child)
+        return await self._dispatch(parent, document, payload, None)
+
+    async def _ended(self, child: str) -> bool:
+        try:
+            job = await self._nomad.job(child)
+        except NotFoundError:
+            return True
+        return bool(job.get("Stop")) or job["Status"] == "dead"
 
     async def kill(self, job_id: str) -> tuple[bool, str]:
         """Stop a build wherever it is; whether it was stopped now, and a sentence."""

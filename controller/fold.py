@@ -39,6 +39,7 @@ class Facts:
     config: dict[str, Any] | None = None
     allocations: Sequence[Json] = ()
     evaluations: Sequence[Json] = ()
+    queue: Sequence[Json] = ()  # blocked evaluations of all builds
     results: Mapping[str, Json] = field(default_factory=dict)
     secret_wait: float = 120.0
     outcome: Json | None = None
@@ -120,7 +121,13 @@ def _without_allocation(facts: Facts, common: dict[str, Any]) -> Build:
             message="stopped before it was placed",
             finished_at=_last_change(facts.evaluations) or common["submitted_at"],
         )
-    return Build(**common, status=Status.PENDING, message=placement.words(facts.evaluations))
+    return Build(**common, status=Status.PENDING, **_queued(facts))
+
+
+def _queued(facts: Facts) -> dict[str, Any]:
+    place = placement.position(facts.evaluations, facts.queue)
+    words = placement.words(facts.evaluations, facts.job, place)
+    return {"message": words, "queue_position": place}
 
 
 def _running(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
@@ -154,9 +161,9 @@ def _over(facts: Facts, allocation: Json, common: dict[str, Any]) -> Build:
         and placement.waits(facts.evaluations)
     ):
         why = "the node was lost" if allocation["ClientStatus"] == "lost" else "stopped on its node"
-        return Build(
-            **common, status=Status.PENDING, message=f"{why}; {placement.words(facts.evaluations)}"
-        )
+        waiting = _queued(facts)
+        waiting["message"] = f"{why}; {waiting['message']}"
+        return Build(**common, status=Status.PENDING, **waiting)
     failed: Json | None = None
     if outcome is not None and outcome["status"] == "SUCCEEDED":
         status = Status.SUCCEEDED

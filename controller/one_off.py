@@ -94,7 +94,7 @@ class OneOff:
             over = bool(job.get("Stop")) or not (
                 job["Status"] != "dead" or placement.waits(evaluations)
             )
-            return OneOffState(over, message=placement.words(evaluations))
+            return OneOffState(over, message=placement.words(evaluations, job))
         over = fold.is_over(allocation)
         results = {
             task: await self._result(allocation["ID"], task)

@@ -21,6 +21,8 @@ def submit(client: Client, given: argparse.Namespace) -> int:
     document = options.document(given)
     options.local_problems(document, known=client.known)
     answer = client.post("submitJob", document)
+    if answer["joined"] and not given.json:
+        print("an equal request is being built already: this is its build", file=sys.stderr)
     if given.watch:
         if not given.json:
             print(f"job_id {answer['job_id']}", file=sys.stderr)

@@ -135,6 +135,13 @@ class NomadClient:
         )
         return found
 
+    async def blocked_evaluations(self, namespace: str | None = None) -> list[dict[str, Any]]:
+        """The evaluations of all jobs that wait until a node has room."""
+        found: list[dict[str, Any]] = await self.get(
+            "/evaluations", status="blocked", namespace=namespace
+        )
+        return found
+
     async def nodes(self) -> list[dict[str, Any]]:
         """Stubs of all nodes, with what they have."""
         found: list[dict[str, Any]] = await self.get("/nodes", resources="true")

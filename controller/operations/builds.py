@@ -24,7 +24,10 @@ class Submitted(Answer):
     job_id: str
     status: str
     created: bool = Field(
-        True, description="False where the idempotency_key named an earlier build."
+        True, description="False where idempotency_key named an earlier build, or it joined one."
+    )
+    joined: bool = Field(
+        False, description="An equal request of a full commit runs already: this is its build."
     )
 
 
@@ -36,6 +39,9 @@ class BuildStatus(Answer):
         description="PENDING BUILDING TESTING PUBLISHING, or final: SUCCEEDED FAILED CANCELLED."
     )
     message: str = Field("", description="What it waits for, where it waits.")
+    queue_position: int | None = Field(
+        None, description="Its place among the builds that wait for a node, from 1."
+    )
     error: str = Field("", description="The failure in one line.")
     failure: Failure | None = None
     image: str | None = None
@@ -68,9 +74,14 @@ class Killed(Answer):
 
 
 async def _submit(service: Service, given: Any, context: Context) -> Document:
-    job_id, new = await service.dispatch.submit(given)
-    status = "PENDING" if new else str((await service.builds.get(job_id)).status)
-    return {"job_id": job_id, "status": status, "created": new}
+    found = await service.dispatch.submit(given)
+    status = "PENDING" if found.created else str((await service.builds.get(found.job_id)).status)
+    return {
+        "job_id": found.job_id,
+        "status": status,
+        "created": found.created,
+        "joined": found.joined,
+    }
 
 
 async def _status(service: Service, given: OneJob, context: Context) -> Document:
@@ -88,7 +99,8 @@ submit_job = Operation(
     title="Submit a build",
     description="Build a Git repository's Dockerfile, test the image, publish it. Returns a job_id "
     "at once; the build goes on by itself. Next: waitForJob. Not sure about ref, Dockerfile or "
-    "credentials: checkJob first. Repeat safely with the same idempotency_key.",
+    "credentials: checkJob first. Repeat safely with the same idempotency_key; equal requests of a "
+    "full commit share the build that runs.",
     accepts=JobConfig,
     answers=Submitted,
     call=_submit,
@@ -96,7 +108,11 @@ submit_job = Operation(
     scope="build:write",
     refusals=(IdempotencyConflictError, RequestTooLargeError, TooManyBuildsError),
     takes_job_config=True,
-    facts=lambda given, answer: {"job_id": answer["job_id"], "created": answer["created"]},
+    facts=lambda given, answer: {
+        "job_id": answer["job_id"],
+        "created": answer["created"],
+        "joined": answer["joined"],
+    },
 )
 get_status = Operation(
     name="getStatus",

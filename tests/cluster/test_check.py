@@ -21,6 +21,7 @@ NAMES = [
     "placement",
     "git_credentials",
     "registry_credentials",
+    "build_secrets",
     "webhook",
     "git_ref",
     "dockerfile",

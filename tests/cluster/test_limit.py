@@ -80,6 +80,7 @@ def test_an_old_key_of_another_class_is_no_repeat(
             "job_id": first,
             "status": own.status(first)["status"],
             "created": False,
+            "joined": False,
         }
         one.post("killJob", {"job_id": running})
         own.await_status(running, "CANCELLED", "FAILED")

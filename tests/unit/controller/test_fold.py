@@ -71,6 +71,7 @@ ALL_DEAD = {"build": DONE, "test": DONE, "publish": DONE, "finish": DONE}
 
 def test_nothing_placed_is_pending_with_the_reason() -> None:
     blocked = {
+        "ID": "e2",
         "CreateIndex": 2,
         "Status": "blocked",
         "FailedTGAllocs": {
@@ -85,7 +86,37 @@ def test_nothing_placed_is_pending_with_the_reason() -> None:
     assert build.status is Status.PENDING
     assert build.message == (
         "waits for a node: 2 of 3 nodes lack memory; "
-        "1 of 3 nodes are ruled out by ${attr.cpu.arch} = arm64"
+        "1 of 3 nodes are ruled out by ${attr.cpu.arch} = arm64; place 1 in the queue of builds"
+    )
+
+
+def test_what_no_node_has_free_is_said_with_its_amount_and_the_place_in_the_queue() -> None:
+    def waiting(number: int, priority: int = 50) -> dict[str, Any]:
+        return {
+            "ID": f"e{number}",
+            "CreateIndex": number,
+            "Status": "blocked",
+            "Priority": priority,
+            "FailedTGAllocs": {
+                "build": {"NodesEvaluated": 2, "DimensionExhausted": {"memory": 2, "disk": 1}}
+            },
+        }
+
+    tasks = [
+        {"Lifecycle": {"Hook": "prestart"}, "Resources": {"CPU": 500, "MemoryMB": 4096}},
+        {"Lifecycle": None, "Resources": {"CPU": 100, "MemoryMB": 128}},
+    ]
+    group = {"Tasks": tasks, "EphemeralDisk": {"SizeMB": 300}}
+    build = folded(
+        [],
+        job=job() | {"TaskGroups": [group]},
+        evaluations=[waiting(5)],
+        queue=[waiting(3), waiting(5), waiting(6), waiting(9, priority=80)],
+    )
+    assert build.queue_position == 3
+    assert build.message == (
+        "waits for a node: no node has 4096 MB of memory free; "
+        "1 of 2 nodes lack 300 MB of disk; place 3 in the queue of builds"
     )
 
 
