@@ -8,7 +8,7 @@ somebody else's, so matching takes time in proportion to pattern and path, whate
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
 
@@ -25,6 +25,18 @@ def found(source: str, files: Collection[str]) -> bool:
         return True
     pattern = wanted.split("/")
     return any(_covers(pattern, file.split("/")) for file in files)
+
+
+def is_pattern(source: str) -> bool:
+    """Whether a source is one that may match nothing."""
+    return any(char in source for char in "*?[")
+
+
+def through(source: str, links: Collection[str]) -> bool:
+    """Whether a source leads through one of the links, to files that are listed elsewhere."""
+    above = _clean(source).split("/")[:-1]
+    paths = (link.split("/") for link in links)
+    return any(len(path) in reached for path in paths for reached in _reached(above, path))
 
 
 def names_a_file(source: str, files: Collection[str]) -> bool:
@@ -56,13 +68,18 @@ def _left_out(file: str, rules: list[tuple[bool, list[str]]]) -> bool:
 
 def _covers(pattern: list[str], path: list[str]) -> bool:
     """Whether a pattern matches a path or a directory above it."""
-    reached = {0}  # how many parts of the path the pattern so far may have taken
+    return all(_reached(pattern, path))
+
+
+def _reached(pattern: list[str], path: list[str]) -> Iterator[set[int]]:
+    """After each part of a pattern: how many parts of the path it may have taken so far."""
+    reached = {0}
     for part in pattern:
         if part == "**":
             reached = set(range(min(reached), len(path) + 1)) if reached else set()
         else:
             reached = {at + 1 for at in reached if at < len(path) and matches(part, path[at])}
-    return bool(reached)
+        yield reached
 
 
 def matches(pattern: str, name: str) -> bool:

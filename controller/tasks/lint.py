@@ -7,15 +7,13 @@ cannot be decided (variables in a path, files that come from a stage) nothing is
 from __future__ import annotations
 
 import difflib
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.tasks import ignore
+from controller.tasks import copy_sources, ignore
+from controller.tasks.copy_sources import Context
 from controller.tasks.dockerfile import Dockerfile, Stage, stage_number
-from controller.tasks.instructions import Instruction
 
 KEYWORDS = (
     "ADD",
@@ -45,7 +43,6 @@ _PREDEFINED = {
     *(f"{side}{name}" for side in ("BUILD", "TARGET") for name in _OF_A_PLATFORM),
     "SOURCE_DATE_EPOCH",
 }
-_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|\S+\.git(?:#|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +56,21 @@ class Finding:
 
 
 def lint(
-    parsed: Dockerfile, request: Mapping[str, Any], files: Collection[str], ignored: str = ""
+    parsed: Dockerfile,
+    request: Mapping[str, Any],
+    files: Collection[str],
+    ignored: str = "",
+    links: Collection[str] = (),
 ) -> list[Finding]:
-    """Everything to say. `files` are paths in the context, `ignored` the text of .dockerignore."""
-    left = ignore.filtered(files, ignored)
+    """Everything to say. `files` are paths in the context, `ignored` the text of .dockerignore.
+
+    `links` are those of the files that are symbolic links.
+    """
     return [
         *_keywords(parsed),
         *_target(parsed, request.get("target")),
         *_arguments(parsed, request.get("build_args") or {}),
-        *(
-            finding
-            for stage in parsed.stages
-            for instruction in stage.instructions
-            if instruction.keyword in ("COPY", "ADD")
-            for finding in _sources(instruction, left, set(files))
-        ),
+        *_sources(parsed, Context(files, ignore.filtered(files, ignored), links)),
         *_stages(parsed),
         *_images(parsed),
         *_shell(parsed, request),
@@ -113,42 +110,11 @@ def _arguments(parsed: Dockerfile, given: Mapping[str, str]) -> Iterator[Finding
         )
 
 
-def _sources(
-    instruction: Instruction, files: Collection[str], everything: Collection[str]
-) -> Iterator[Finding]:
-    if instruction.flag("from") is not None or instruction.heredocs:
-        return
-    words = _words(instruction.text)
-    if len(words) < 2:
-        yield Finding(
-            "error",
-            instruction.line,
-            f"line {instruction.line}: {instruction.keyword} needs a source and a destination",
-            f"write {instruction.keyword} SOURCE… DESTINATION",
-        )
-    for source in words[:-1]:
-        if "$" in source or _REMOTE.match(source) or ignore.found(source, files):
-            continue
-        there = ignore.found(source, everything)
-        if there and not ignore.names_a_file(source, everything):
-            continue  # a directory of which every file is left out is copied all the same, empty
-        yield Finding(
-            "error",
-            instruction.line,
-            f"line {instruction.line}: {source[:200]!r} "
-            + ("is left out by .dockerignore" if there else "is not in the build context"),
-            "correct .dockerignore" if there else "correct the path: it is relative to the context",
-        )
-
-
-def _words(text: str) -> list[str]:
-    if text.startswith("["):
-        try:
-            found = json.loads(text)
-        except ValueError:
-            return []
-        return [word for word in found if isinstance(word, str)]
-    return [word.strip("\"'") for word in text.split()]
+def _sources(parsed: Dockerfile, context: Context) -> Iterator[Finding]:
+    for stage in parsed.stages:
+        for one in stage.instructions:
+            for problem, fix in copy_sources.problems(one, context):
+                yield Finding("error", one.line, f"line {one.line}: {problem}", fix)
 
 
 def _stages(parsed: Dockerfile) -> Iterator[Finding]:

@@ -84,7 +84,7 @@ def _look(phase: Phase, checkout: Path, pull: dict[str, str]) -> list[dict[str, 
     ignored = source_tree.ignore_text(checkout, context, request["dockerfile_path"])
     # Of a huge tree only the rest is judged: every rule meets every file.
     files = _files(context)
-    found = lint(parsed, request, files, ignored) if files is not None else []
+    found = lint(parsed, request, files, ignored, _links(context, files)) if files else []
     return [asdict(one) for one in (*found, *_base_images(phase, parsed, pull))]
 
 
@@ -102,8 +102,8 @@ def _base_images(phase: Phase, parsed: Dockerfile, pull: dict[str, str]) -> Iter
                 )
 
 
-def _files(context: Path) -> set[str] | None:
-    """Paths in the context; None where there are too many."""
+def _files(context: Path) -> set[str]:
+    """Paths in the context; none where there are too many."""
     found: set[str] = set()
     for folder, folders, files in os.walk(context):
         links = [name for name in folders if Path(folder, name).is_symlink()]
@@ -112,5 +112,10 @@ def _files(context: Path) -> set[str] | None:
         if not files and not folders:
             found.add(f"{Path(folder).relative_to(context).as_posix()}/")
         if len(found) > _MOST_FILES:
-            return None
+            return set()
     return found
+
+
+def _links(context: Path, files: set[str]) -> set[str]:
+    """Those of the paths that are symbolic links."""
+    return {file for file in files if (context / file).is_symlink()}

@@ -50,6 +50,18 @@ def test_errors_have_the_line_and_the_way_out(text: str, line: int, message: str
     assert fix in found.fix
 
 
+def test_a_pattern_may_match_nothing_beside_a_source_that_is_there() -> None:
+    assert findings('FROM a:1\nCOPY app.py yarn.lock* /x/\nADD ["n[o]*", "lib", "/x/"]') == []
+    missing = findings("FROM a:1\nCOPY yarn.lock* *.lock https://example.com/x /x/")
+    assert [one.line for one in missing] == [2, 2]
+
+
+def test_a_path_through_a_link_is_not_judged() -> None:
+    parsed = dockerfile.parse("FROM a:1\nCOPY link/f l*k/g dir/link/* /x/\nCOPY nolink/f /x\n", {})
+    (found,) = lint(parsed, {}, {"link", "dir/link"}, "", {"link", "dir/link"})
+    assert "'nolink/f'" in found.message
+
+
 def test_what_dockerignore_leaves_out_is_named() -> None:
     (found,) = findings("FROM a:1\nCOPY lib/a.py /", "**/*.py\n!app.py\n")
     assert "left out by .dockerignore" in found.message
