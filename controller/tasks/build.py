@@ -11,7 +11,7 @@ from typing import Any
 
 from controller.contract import patch
 from controller.contract.patch import PATCH_LABEL
-from controller.tasks import diagnosis, dockerfile, run_mounts, sealing, source_tree
+from controller.tasks import diagnosis, dockerfile, run_mounts, sealing, source_tree, workdirs
 from controller.tasks.build_progress import BuildProgress
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.git import Repository
@@ -153,6 +153,8 @@ class _Build:
         self, context: Path, content: bytes, parsed: dockerfile.Dockerfile, mounts: list[str]
     ) -> str:
         scratch = self._storage.scratch
+        if not self._request["clear_cache"]:
+            content, parsed = workdirs.keep(content, parsed)
         # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
         # bytes that were checked.
         (scratch / "Dockerfile").write_bytes(content)
@@ -213,6 +215,7 @@ class _Build:
             self._storage.own_containers,
         ]
         options += ["--no-cache"] if request["clear_cache"] else ["--layers"]
+        options += workdirs.options(self._storage.scratch)
         options += ulimits(processes=8192)
         if request["build_network"] != "none":
             options += ["--dns", NAME_SERVER]
