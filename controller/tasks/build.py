@@ -11,7 +11,15 @@ from typing import Any
 
 from controller.contract import patch
 from controller.contract.patch import PATCH_LABEL
-from controller.tasks import diagnosis, dockerfile, run_mounts, sealing, source_tree, workdirs
+from controller.tasks import (
+    diagnosis,
+    dockerfile,
+    reproducible,
+    run_mounts,
+    sealing,
+    source_tree,
+    workdirs,
+)
 from controller.tasks.build_progress import BuildProgress
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.git import Repository
@@ -49,6 +57,8 @@ class _Build:
             storage.env(), driver=phase.environment.driver, allow=phase.environment.network_allow
         )
         self._memory = MemoryWatch()
+        self._buildah = (0, 0)
+        self._commit_time = 0
         self._position = "while fetching the repository"
 
     def run(self) -> str:
@@ -83,7 +93,8 @@ class _Build:
         environment = self._phase.environment
         said = self._sandbox.probe([environment.buildah, "--version"])
         match = re.search(r"version (\d+)\.(\d+)", said)
-        if not match or (int(match[1]), int(match[2])) < _OLDEST_BUILDAH:
+        self._buildah = (int(match[1]), int(match[2])) if match else (0, 0)
+        if self._buildah < _OLDEST_BUILDAH:
             raise PhaseFailed(
                 "NodeNotPrepared",
                 f"{environment.buildah} is {said.strip() or 'unknown'}: versions below "
@@ -118,6 +129,7 @@ class _Build:
         commit = repository.fetch(
             ref, submodules=self._request["submodules"], patch=self._request["patch"]
         )
+        self._commit_time = repository.commit_time
         self._phase.fields.update(commit=commit, source=url, patch=repository.applied)
         self._log.say(f"commit {commit}")
 
@@ -216,6 +228,7 @@ class _Build:
         ]
         options += ["--no-cache"] if request["clear_cache"] else ["--layers"]
         options += workdirs.options(self._storage.scratch)
+        options += reproducible.options(request, self._commit_time, self._buildah)
         options += ulimits(processes=8192)
         if request["build_network"] != "none":
             options += ["--dns", NAME_SERVER]

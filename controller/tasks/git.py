@@ -96,6 +96,8 @@ class Repository:
         self._private = environment.secrets_dir / "git"
         self._said: list[str] = []
         self.applied: dict[str, Any] | None = None
+        self.commit_time = 0
+        """Seconds since 1970, once `fetch` is done."""
 
     def fetch(self, ref: str, *, submodules: bool = False, patch: str | None = None) -> str:
         """Check `ref` (branch, tag, full or short commit) out; the full commit. Raises PhaseFailed.
@@ -235,15 +237,18 @@ class Repository:
         _, seconds, _ = capture(
             self._argv("log", "-1", "--format=%ct"), self._deadline, env=env, cwd=self._target
         )
-        moment = (int(seconds), int(seconds))
-        for folder, folders, files in os.walk(self._target):
+        self.commit_time = int(seconds)
+        moment = (self.commit_time, self.commit_time)
+        for folder, folders, files in os.walk(self._target, topdown=False):
             if ".git" in folders:
                 shutil.rmtree(Path(folder, ".git"))
                 folders.remove(".git")
-            for name in (*folders, *files):
-                os.utime(Path(folder, name), moment, follow_symlinks=False)
             if ".git" in files:  # a submodule's pointer to its parent's .git
                 Path(folder, ".git").unlink()
+                files.remove(".git")
+            for name in (*folders, *files):
+                os.utime(Path(folder, name), moment, follow_symlinks=False)
+        os.utime(self._target, moment)
 
     def _git(self, env: dict[str, str], *arguments: str, cwd: Path | None = None) -> None:
         self._said.clear()
