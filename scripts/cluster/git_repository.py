@@ -39,10 +39,12 @@ class GitRepository:
         message: str = "change",
         tag: str | None = None,
         submodules: Mapping[str, str] | None = None,
+        time: int | None = None,
     ) -> str:
         """Add one commit whose tree is `source` to `branch`; return its full id.
 
-        `submodules` maps a path to `URL@COMMIT` (the commit after the last `@`).
+        `submodules` maps a path to `URL@COMMIT` (the commit after the last `@`); `time` is the
+        commit's, in seconds since 1970.
         """
         with tempfile.TemporaryDirectory(prefix="nbs-git-") as directory:
             root = Path(directory)
@@ -67,7 +69,8 @@ class GitRepository:
             tree = self._git("write-tree", environ=environ)
         parent = self.resolve(f"refs/heads/{branch}")
         parents = ["-p", parent] if parent else []
-        commit = self._git("commit-tree", tree, *parents, "-m", message)
+        dated = {} if time is None else {"GIT_COMMITTER_DATE": f"@{time} +0000"}
+        commit = self._git("commit-tree", tree, *parents, "-m", message, environ=dated)
         self._git("update-ref", f"refs/heads/{branch}", commit)
         if tag is not None:
             self.tag(tag, commit)

@@ -32,7 +32,7 @@ class Case:
     """One Dockerfile, its files, and what the request says besides.
 
     `fails` is a part of what Buildah says where it must refuse; `image` is checked in the image: a
-    path and the file's content.
+    path and the file's content. `layers`: the plain build makes them too.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Case:
     image: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     fails: str = ""
+    layers: bool = False
 
     @property
     def docker_format(self) -> bool:
@@ -734,6 +735,46 @@ USER 500
         image={"pwd": "/srv/other/dir\n"},
     ),
     Case(
+        "workdirs",
+        """\
+FROM @BASE@ AS unused-but-copied
+WORKDIR /only
+FROM @BASE@ AS base
+RUN echo app:x:500:600::/home/app:/bin/sh >> /etc/passwd
+WORKDIR /by-root
+COPY f f
+WORKDIR /chown
+COPY --chown=500 f f
+USER app
+WORKDIR /by-app
+COPY f .
+WORKDIR /for-app
+RUN touch made-by-app
+WORKDIR /before-user
+USER 12
+RUN [ "$(stat -c %u .)" = 500 ]
+WORKDIR /last
+FROM base
+WORKDIR inherited
+COPY . .
+COPY --from=unused-but-copied /only /copied
+WORKDIR deeper/still
+WORKDIR ../beside
+LABEL end=yes
+""",
+        {"f": "f", ".dockerignore": "Dockerfile\n"},
+    ),
+    Case(
+        "workdir-and-nothing-of-the-context",
+        "FROM @BASE@\nUSER 7\nWORKDIR /w\nCOPY . .\nWORKDIR /end\n",
+        {".dockerignore": "*\n"},
+    ),
+    Case(
+        "workdir-of-scratch",
+        "FROM scratch\nWORKDIR /one\nCOPY --chown=5 f .\nWORKDIR /two\n",
+        {"f": "f"},
+    ),
+    Case(
         "volume",
         """\
 FROM @BASE@
@@ -779,20 +820,30 @@ HEALTHCHECK --interval=5m --timeout=3s --start-period=1m --start-interval=2s --r
             }
         },
     ),
-    Case("healthcheck-none", "FROM @BASE@\nHEALTHCHECK NONE\n"),
+    Case(
+        "healthcheck-none",
+        "FROM @BASE@\nHEALTHCHECK NONE\n",
+        config={"Healthcheck": {"Test": ["NONE"]}},
+    ),
     # What whole applications look like
     Case(
         "deletes-and-replaces",
         """\
 FROM @BASE@
-RUN mkdir -p /a/b && touch /a/b/c /a/d && ln /a/d /a/hard && ln /a/d /second
-RUN mkfifo /fifo && chmod 4755 /a/d
+RUN mkdir -p /a/b && touch /a/b/c /a/d && ln /a/d /a/hard && ln /a/d /second && chmod 4755 /a/d
+RUN mkfifo /fifo
 RUN rm -r /a/b /bin/vi && mkdir /a/b && ln -s /etc /a/e
 RUN rm -rf /root && ln -s /tmp /root && chmod 1777 /a && chown -R 5:6 /a/b
 COPY tree /a
 """,
         {"tree/b/new": "n", "tree/d": "replaced\n"},
         image={"a/d": "replaced\n"},
+    ),
+    Case(
+        "hard-links-over-layers",
+        "FROM @BASE@\nRUN echo one > /a && ln /a /b\nRUN echo two >> /a && chmod 700 /a\n",
+        image={"a": "one\ntwo\n", "b": "one\n"},
+        layers=True,
     ),
     Case(
         "node-application",

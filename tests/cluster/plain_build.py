@@ -41,6 +41,7 @@ class PlainBuilds:
         """Build one case; nothing is raised where Buildah refuses it."""
         fields, tag = case.fields, f"plain/{case.name}"
         options = ["--format", "docker"] if case.docker_format else []
+        options += ["--layers"] if case.layers else []
         if "target" in fields:
             options += ["--target", fields["target"]]
         for option, values in (("build-arg", "build_args"), ("label", "labels")):

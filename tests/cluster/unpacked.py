@@ -6,9 +6,11 @@ import hashlib
 import json
 import posixpath
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cluster import skopeo
 
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _KINDS = {
@@ -22,7 +24,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One path: all that is compared of it. `content` is a hash, a link's target or a device."""
+    """One path. `content` is a hash, a link's target or a device; `time` is not compared."""
 
     kind: str
     mode: int
@@ -30,6 +32,7 @@ class Entry:
     gid: int
     content: str
     attributes: tuple[tuple[str, str], ...]
+    time: float = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class Unpacked:
     files: dict[str, Entry]
     config: dict[str, Any]
     texts: dict[str, str]
+
+
+def download(credentials: skopeo.Credentials, reference: str, directory: Path) -> Unpacked:
+    """What a registry has under a reference, by way of a directory that is made."""
+    source = f"docker://{reference}"
+    skopeo.run(credentials, "copy", "--src-tls-verify=false", source, f"dir:{directory}")
+    return unpack(directory)
 
 
 def unpack(directory: Path) -> Unpacked:
@@ -106,4 +116,5 @@ def _entry(
         member.gid,
         content,
         tuple(sorted(attributes)),
+        member.mtime,
     )
