@@ -165,8 +165,8 @@ class _Build:
         self, context: Path, content: bytes, parsed: dockerfile.Dockerfile, mounts: list[str]
     ) -> str:
         scratch = self._storage.scratch
-        if not self._request["clear_cache"]:
-            content, parsed = workdirs.keep(content, parsed)
+        layers = not self._request["clear_cache"]
+        content, parsed = workdirs.keep(content, parsed, layers=layers)
         # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
         # bytes that were checked.
         (scratch / "Dockerfile").write_bytes(content)

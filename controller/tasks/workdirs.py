@@ -1,12 +1,12 @@
 """Make the directory of a WORKDIR where the Dockerfile says so, as `docker build` does.
 
 Buildah with layers keeps files of RUN, COPY and ADD only. What WORKDIR makes is thrown away, and
-made again by the next of these: with that one's USER or `--chown`, or never if none follows. See
-`stepRequiresLayer` in https://github.com/containers/buildah (imagebuildah/stage_executor.go).
+made again by the next of these: with that one's USER or `--chown`, or never if none follows.
+Without layers it throws them away where a stage has none of these at all. See `stepRequiresLayer`
+in https://github.com/containers/buildah (imagebuildah/stage_executor.go).
 
 So where that shows, the Dockerfile handed to Buildah has one line more after the WORKDIR: a COPY of
-nothing, which keeps the directory. Layers are what the cache is made of; without the cache Buildah
-needs no such help.
+nothing, which keeps the directory.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ def options(scratch: Path) -> list[str]:
     return ["--build-context", f"{_EMPTY}={empty}"]
 
 
-def keep(content: bytes, dockerfile: Dockerfile) -> tuple[bytes, Dockerfile]:
+def keep(content: bytes, dockerfile: Dockerfile, *, layers: bool) -> tuple[bytes, Dockerfile]:
     """The Dockerfile with the lines that keep its directories, and what it says then.
 
     Every instruction keeps the line that it has in the author's file.
     """
+    lost = _lost_with_layers if layers else _lost_without
     lines = content.split(b"\n")
     stages: list[Stage] = []
     users: list[str | None] = []
@@ -48,7 +49,7 @@ def keep(content: bytes, dockerfile: Dockerfile) -> tuple[bytes, Dockerfile]:
             kept.append(one)
             if one.keyword == "USER":
                 users[number] = one.text
-            if one.keyword != "WORKDIR" or not _shows(stage.instructions[at + 1 :], users[number]):
+            if one.keyword != "WORKDIR" or not lost(stage.instructions, at, users[number]):
                 continue
             before = _next_line(dockerfile, number, at)
             lines.insert(len(lines) if before is None else before - 1 + shift, _KEEP.encode())
@@ -72,9 +73,13 @@ def _first_user(stage: Stage, before: list[Stage], users: list[str | None]) -> s
     return None if parent is None else users[parent]
 
 
-def _shows(following: list[Instruction], user: str | None) -> bool:
+def _lost_without(instructions: list[Instruction], at: int, user: str | None) -> bool:
+    return not any(one.keyword in ("RUN", "COPY", "ADD") for one in instructions)
+
+
+def _lost_with_layers(instructions: list[Instruction], at: int, user: str | None) -> bool:
     """Whether the directory would be another, or none, by the time that Buildah keeps it."""
-    for one in following:
+    for one in instructions[at + 1 :]:
         if one.keyword == "RUN":
             return False
         if one.keyword in ("COPY", "ADD"):

@@ -32,7 +32,8 @@ class Case:
     """One Dockerfile, its files, and what the request says besides.
 
     `fails` is a part of what Buildah says where it must refuse; `image` is checked in the image: a
-    path and the file's content. `layers`: the plain build makes them too.
+    path and the file's content. `layers`: the plain build makes them too. `more` are
+    paths that plain Buildah lacks.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Case:
     config: Mapping[str, Any] = field(default_factory=dict)
     fails: str = ""
     layers: bool = False
+    more: tuple[str, ...] = ()
 
     @property
     def docker_format(self) -> bool:
@@ -110,6 +112,7 @@ CMD ["cat", "/triggered"]
             "ENV TRIGGERED=yes",
         ]
     },
+    more=("app",),
 )
 """Built first, because `onbuild` begins with it."""
 
@@ -196,6 +199,7 @@ EXPOSE 81/udp
 ENV MORE=${VERSION}.1
 WORKDIR sub
 """,
+        more=("home", "home/app", "home/app/sub"),
     ),
     Case(
         "scratch",
@@ -768,6 +772,12 @@ LABEL end=yes
         "workdir-and-nothing-of-the-context",
         "FROM @BASE@\nUSER 7\nWORKDIR /w\nCOPY . .\nWORKDIR /end\n",
         {".dockerignore": "*\n"},
+    ),
+    Case(
+        "workdirs-without-the-cache",
+        "FROM @BASE@\nUSER 5\nWORKDIR /one\n",
+        request={"clear_cache": True},
+        more=("one",),
     ),
     Case(
         "workdir-of-scratch",

@@ -13,9 +13,10 @@ KEEP = b"COPY --from=nbs-workdir . /"
 BASE = "FROM registry.example/base:1\n"
 
 
-def kept(text: str | bytes) -> bytes:
+def kept(text: str | bytes, *, layers: bool = True) -> bytes:
     content = text.encode() if isinstance(text, str) else text
-    return workdirs.keep(content, dockerfile.parse(source_tree.text(content), {}))[0]
+    parsed = dockerfile.parse(source_tree.text(content), {})
+    return workdirs.keep(content, parsed, layers=layers)[0]
 
 
 @pytest.mark.parametrize(
@@ -64,9 +65,16 @@ def test_a_line_is_added_where_the_directory_would_be_another(before: str, after
     assert sources[sources.index(KEEP.decode()) - 1].startswith("WORKDIR ")
 
 
+def test_without_layers_only_a_stage_of_nothing_but_settings_needs_a_line() -> None:
+    assert kept(f"{BASE}WORKDIR /w\nUSER 1\n", layers=False).count(KEEP) == 1
+    for step in ("RUN make", "COPY --chown=1 . .", "ADD a /"):
+        text = f"{BASE}WORKDIR /a\n{step}\nWORKDIR /w\n"
+        assert kept(text, layers=False) == text.encode()
+
+
 def test_instructions_keep_the_authors_lines() -> None:
     text = f"{BASE}WORKDIR /a\nWORKDIR b\nUSER 1\nRUN make\nWORKDIR /c\n"
-    _, found = workdirs.keep(text.encode(), dockerfile.parse(text, {}))
+    _, found = workdirs.keep(text.encode(), dockerfile.parse(text, {}), layers=True)
     lines = [(one.line, one.keyword) for one in found.stages[0].instructions]
     assert lines == [
         (1, "FROM"),
