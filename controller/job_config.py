@@ -244,7 +244,10 @@ class JobConfig(Strict):
     build_network: Literal["egress", "none"] = Field(
         "egress", description="Network of RUN steps: the public one only, or none."
     )
-    clear_cache: bool = Field(False, description="Build without using the layer cache.")
+    clear_cache: bool = Field(
+        False,
+        description="Build without the layer cache; the same commit then gives the same digest.",
+    )
     priority: int | None = Field(
         None, ge=1, le=100, examples=[50], description="Nomad's priority of the build."
     )
