@@ -196,9 +196,10 @@ class JobConfig(Strict):
     )
     platforms: list[Annotated[str, Kind("platform", 64)]] = Field(
         default=[],
-        max_length=1,
-        examples=[["linux/amd64"]],
-        description="The platform to build for; it selects a build class of that architecture.",
+        max_length=8,
+        examples=[["linux/amd64", "linux/arm64"]],
+        description="Platforms to build for; several give one manifest list. They select a build "
+        "class of such an architecture; what its nodes are not, they emulate.",
     )
     submodules: bool = Field(False, description="Fetch Git submodules too.")
     image_tags: list[Annotated[str, Kind("tag", 128)]] = Field(

@@ -148,7 +148,8 @@ def complete(document: Mapping[str, Any]) -> dict[str, Any]:
     properties = schema()["properties"]
     whole: dict[str, Any] = {name: document.get(name) for name in properties}
     nested = properties["test"]["properties"]
-    whole["image_tags"] = list(dict.fromkeys(whole["image_tags"]))
+    for name in ("image_tags", "platforms"):
+        whole[name] = list(dict.fromkeys(whole[name]))
     whole["test"] = {name: (document.get("test") or {}).get(name) for name in nested}
     whole["image"] = image_names.join(whole["registry_url"], whole["image_name"])
     return whole

@@ -34,6 +34,7 @@ _RESULT: dict[str, Any] = {
     "log_lines_dropped": int,
     "source": str,
     "patch": dict,
+    "images": dict,
     "image": str,
     "steps": [dict],
     "commands": [dict],
@@ -103,6 +104,7 @@ def parse_phase_result(raw: bytes, *, phase: str, alloc_id: str) -> dict[str, An
     _check_failure(result.get("failure"), needed=result["status"] == "failed")
     _check(result, "commit", COMMIT)
     _check(result, "image_id", DIGEST)
+    _check_images(result.get("images"))
     _check(result, "digest", DIGEST)
     _check_shape(result, _RESULT)
     return result
@@ -147,6 +149,14 @@ def _check(document: Mapping[str, Any], field: str, pattern: re.Pattern[str]) ->
     value = document.get(field)
     if value is not None and not (isinstance(value, str) and pattern.match(value)):
         raise ValueError(f"{field} is malformed")
+
+
+def _check_images(images: object) -> None:
+    if images is not None and not (
+        isinstance(images, dict)
+        and all(isinstance(one, str) and DIGEST.match(one) for one in images.values())
+    ):
+        raise ValueError("images is malformed")
 
 
 def _check_failure(value: object, *, needed: bool) -> None:

@@ -6,12 +6,14 @@ Credentials are read, used and destroyed before the first line of the Dockerfile
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from controller.contract import patch
 from controller.contract.patch import PATCH_LABEL
 from controller.tasks import (
+    base_images,
     diagnosis,
     dockerfile,
     reproducible,
@@ -20,13 +22,13 @@ from controller.tasks import (
     source_tree,
     workdirs,
 )
-from controller.tasks.build_progress import BuildProgress
+from controller.tasks.build_progress import BuildProgress, together
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.git import Repository
 from controller.tasks.memory import MemoryWatch
 from controller.tasks.phase import Phase
+from controller.tasks.platforms import NATIVE, registration
 from controller.tasks.process import duration
-from controller.tasks.registry import login
 from controller.tasks.routes import NAME_SERVER
 from controller.tasks.run_mounts import RunMounts
 from controller.tasks.sandbox import Network, Sandbox, ulimits
@@ -40,8 +42,8 @@ PULL_SECRET = (("registry", "username", "password"),)
 
 
 def work(phase: Phase) -> str:
-    """Build; fills commit, source, image_id, steps, cache. Raises PhaseFailed."""
-    storage = OwnerStorage(phase.environment, phase.request["owner"])
+    """Build; fills commit, source, image_id, images, steps, cache. Raises PhaseFailed."""
+    storage = OwnerStorage(phase.environment, phase.request)
     with storage.in_use():
         storage.prepare()
         return _Build(phase, storage).run()
@@ -57,6 +59,8 @@ class _Build:
             storage.env(), driver=phase.environment.driver, allow=phase.environment.network_allow
         )
         self._memory = MemoryWatch()
+        self._platforms = self._request["platforms"] or [NATIVE]
+        self._ended: list[BuildProgress] = []
         self._buildah = (0, 0)
         self._commit_time = 0
         self._position = "while fetching the repository"
@@ -67,16 +71,38 @@ class _Build:
             git, pull, mounts = self._credentials()
             self._fetch(git)
             context, content = source_tree.dockerfile(self._storage.source, self._request)
-            parsed = dockerfile.parse(
-                source_tree.text(content), self._request["build_args"], self._request["target"]
-            )
+            parsed = {platform: self._parse(content, platform) for platform in self._platforms}
+            needs = [need for one in parsed.values() for need in one.needs]
             self._position = "while pulling base images"
-            self._pull(parsed.images, pull)
+            base_images.pull(self._phase, self._storage, self._sandbox, needs, pull)
+            self._emulate({*self._platforms, *(platform for _, platform in needs)})
             with mounts.options(self._phase.environment.secrets_dir) as options:
-                self._phase.fields["image_id"] = self._bud(context, content, parsed, options)
+                images = {
+                    platform: self._bud(context, content, parsed[platform], platform, options)
+                    for platform in self._platforms
+                }
+            self._phase.fields["image_id"] = next(iter(images.values()))
+            if self._request["platforms"]:
+                self._phase.fields["images"] = images
         except DeadlinePassed:
             raise self._timeout() from None
         return "succeeded"
+
+    def _parse(self, content: bytes, platform: str) -> dockerfile.Dockerfile:
+        return dockerfile.parse(
+            source_tree.text(content),
+            self._request["build_args"],
+            self._request["target"],
+            platform,
+        )
+
+    def _emulate(self, wanted: Collection[str]) -> None:
+        found = {platform: registration(platform) for platform in wanted}
+        for platform in sorted(name for name, line in found.items() if line is None):
+            self._log.say(
+                f"this node cannot run programs of {platform}: qemu-user-static is not installed"
+            )
+        self._sandbox.emulate([line for line in found.values() if line])
 
     def _timeout(self) -> PhaseFailed:
         seconds = self._phase.deadline.seconds
@@ -133,38 +159,18 @@ class _Build:
         self._phase.fields.update(commit=commit, source=url, patch=repository.applied)
         self._log.say(f"commit {commit}")
 
-    def _pull(self, images: tuple[str, ...], credential: dict[str, str]) -> None:
-        """Fetch base images before the build: afterwards no credential is at hand."""
-        with login(self._phase.environment.secrets_dir, credential) as authfile:
-            for image in images:
-                self._pull_one(image, authfile)
-
-    def _pull_one(self, image: str, authfile: Path) -> None:
-        self._log.say(f"base image {image}")
-        said: list[str] = []
-
-        def on_line(stream: str, text: str) -> None:
-            # Standard output is the image's ID, which tells a reader nothing.
-            said.append(text if stream == "stdout" else self._log.write(stream, text))
-
-        argv = self._storage.buildah(
-            "pull",
-            "--quiet",
-            "--retry",
-            "2",
-            "--policy",
-            "ifnewer",
-            "--authfile",
-            str(authfile),
-            image,
-        )
-        if self._sandbox.run(argv, on_line, self._phase.deadline):
-            raise diagnosis.pull_failure(image, said)
-
     def _bud(
-        self, context: Path, content: bytes, parsed: dockerfile.Dockerfile, mounts: list[str]
+        self,
+        context: Path,
+        content: bytes,
+        parsed: dockerfile.Dockerfile,
+        platform: str,
+        mounts: list[str],
     ) -> str:
+        """Build for one platform; the image's ID."""
         scratch = self._storage.scratch
+        if len(self._platforms) > 1:
+            self._log.say(f"building for {platform}")
         layers = not self._request["clear_cache"]
         content, parsed = workdirs.keep(content, parsed, layers=layers)
         # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
@@ -172,7 +178,7 @@ class _Build:
         (scratch / "Dockerfile").write_bytes(content)
         iidfile = scratch / "iid"
         argv = self._storage.buildah(
-            *self._options(parsed),
+            *self._options(parsed, platform),
             *mounts,
             "--iidfile",
             str(iidfile),
@@ -181,15 +187,16 @@ class _Build:
             str(context),
         )
         for attempt in range(1, sealing.ATTEMPTS + 1):
-            progress = BuildProgress(parsed)
+            progress = BuildProgress(parsed, platform if len(self._platforms) > 1 else "")
             code = self._run_buildah(argv, progress)
             if not (code and progress.not_started) or attempt == sealing.ATTEMPTS:
                 break
             self._log.say("buildah could not start the command: trying again")
         if code:
             raise diagnosis.build_failure(code, progress, self._memory)
-        cache = self._phase.fields["cache"]
+        cache = progress.fields()["cache"]
         self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
+        self._ended.append(progress)
         return iidfile.read_text().strip()
 
     def _run_buildah(self, argv: list[str], progress: BuildProgress) -> int:
@@ -208,9 +215,9 @@ class _Build:
                 cwd=self._storage.scratch,
             )
         finally:
-            self._phase.fields.update(progress.fields())
+            self._phase.fields.update(together([*self._ended, progress]))
 
-    def _options(self, parsed: dockerfile.Dockerfile) -> list[str]:
+    def _options(self, parsed: dockerfile.Dockerfile, platform: str) -> list[str]:
         request = self._request
         options = [
             "build",
@@ -232,6 +239,8 @@ class _Build:
         options += ulimits(processes=8192)
         if request["build_network"] != "none":
             options += ["--dns", NAME_SERVER]
+        if platform != NATIVE:
+            options += ["--platform", platform]
         if request["target"]:
             options += ["--target", request["target"]]
         for name, value in request["build_args"].items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ class Step:
     text: str
     line: int | None
     cached: bool = False
+    platform: str = ""
 
 
 class BuildProgress:
@@ -43,8 +45,9 @@ class BuildProgress:
     `not_started` is true while Buildah failed to start the present step's command at all.
     """
 
-    def __init__(self, dockerfile: Dockerfile) -> None:
+    def __init__(self, dockerfile: Dockerfile, platform: str = "") -> None:
         self._dockerfile = dockerfile
+        self._platform = platform
         self.steps: list[Step] = []
         self.errors: deque[str] = deque(maxlen=_ERRORS)
         self._used: set[int | None] = set()
@@ -60,7 +63,12 @@ class BuildProgress:
             self.not_started = False
             self.steps.append(
                 Step(
-                    stage, int(match["step"]), int(match["of"]), _words(match["text"])[:1000], line
+                    stage,
+                    int(match["step"]),
+                    int(match["of"]),
+                    _words(match["text"])[:1000],
+                    line,
+                    platform=self._platform,
                 )
             )
         elif _CACHED.match(text) and self.steps:
@@ -82,16 +90,12 @@ class BuildProgress:
         if step is None:
             return "before the first step"
         stages = f" of stage {step.stage}" if len(self._dockerfile.stages) > 1 else ""
-        return f"in step {step.step}/{step.of}{stages}"
+        platform = f" for {self._platform}" if self._platform else ""
+        return f"in step {step.step}/{step.of}{stages}{platform}"
 
     def fields(self) -> dict[str, Any]:
         """What the phase's result says about steps and cache."""
-        counted = [step for step in self.steps if not step.text.startswith("FROM")]
-        hits = sum(step.cached for step in counted)
-        return {
-            "steps": [asdict(step) for step in self.steps[:500]],
-            "cache": {"hits": hits, "misses": len(counted) - hits},
-        }
+        return together([self])
 
     def _line(self, stage: int, step: int, text: str) -> int | None:
         """The line of a step: by stage and position where the words agree, else by the words."""
@@ -105,6 +109,21 @@ class BuildProgress:
             if instruction.line not in self._used and _same(instruction, wanted):
                 return instruction.line
         return None
+
+
+def together(builds: Sequence[BuildProgress]) -> dict[str, Any]:
+    """What the phase's result says about steps and cache of a build for each platform."""
+    steps = [step for build in builds for step in build.steps]
+    counted = [step for step in steps if not step.text.startswith("FROM")]
+    hits = sum(step.cached for step in counted)
+    return {
+        "steps": [_shown(step) for step in steps[:500]],
+        "cache": {"hits": hits, "misses": len(counted) - hits},
+    }
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    return {name: value for name, value in asdict(step).items() if value != "" or name == "text"}
 
 
 def _same(instruction: Instruction, wanted: str) -> bool:

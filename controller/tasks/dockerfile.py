@@ -8,11 +8,11 @@ stages are told apart by case.
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from controller.tasks import platforms
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.instructions import Instruction, invalid, read
 from controller.tasks.substitution import SubstitutionError, expand
@@ -35,19 +35,6 @@ _REFERENCE = re.compile(
 )
 
 
-# Arguments that have a value without being given one.
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-_ARCHITECTURE = _MACHINES.get(platform.machine(), platform.machine())
-_PLATFORM = {
-    f"{side}{name}": value
-    for side in ("BUILD", "TARGET")
-    for name, value in (
-        ("PLATFORM", f"linux/{_ARCHITECTURE}"),
-        ("OS", "linux"),
-        ("ARCH", _ARCHITECTURE),
-        ("VARIANT", ""),
-    )
-}
 # What OCI's image configuration has no room for and Docker's has.
 _DOCKER_ONLY = {"HEALTHCHECK", "ONBUILD", "SHELL"}
 
@@ -65,13 +52,18 @@ class Stage:
 class Dockerfile:
     """A parsed Dockerfile.
 
-    `images` are the registry references that must be at hand for the target, in order; `arguments`
-    the names that some ARG declares.
+    `needs` are the registry references that must be at hand for the target, in order, each with
+    the platform that it is wanted for; `arguments` the names that some ARG declares.
     """
 
     stages: tuple[Stage, ...]
-    images: tuple[str, ...]
+    needs: tuple[tuple[str, str], ...]
     arguments: frozenset[str] = frozenset()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The references, whatever the platforms."""
+        return tuple(dict.fromkeys(image for image, _ in self.needs))
 
     @property
     def needs_docker_format(self) -> bool:
@@ -81,13 +73,18 @@ class Dockerfile:
         )
 
 
-def parse(text: str, build_args: Mapping[str, str], target: str | None = None) -> Dockerfile:
+def parse(
+    text: str,
+    build_args: Mapping[str, str],
+    target: str | None = None,
+    platform: str = platforms.NATIVE,
+) -> Dockerfile:
     """Parse and check. Raises PhaseFailed (DockerfileInvalid, DockerfileRefused) with the line."""
     for number, line in enumerate(text.split("\n"), 1):
         if any(_SUSPICIOUS.search(part) for part in line.splitlines()):
             raise _refused(number, line.strip(), "names an image by a transport of the host")
     stages: list[Stage] = []
-    global_args = dict(_PLATFORM)
+    global_args = platforms.arguments(platform)
     arguments: set[str] = set()
     for instruction in read(text):
         if instruction.keyword == "ARG":
@@ -103,7 +100,9 @@ def parse(text: str, build_args: Mapping[str, str], target: str | None = None) -
     if not stages:
         raise PhaseFailed("DockerfileInvalid", "the Dockerfile has no FROM instruction")
     return Dockerfile(
-        tuple(stages), _images(stages, global_args, build_args, target), frozenset(arguments)
+        tuple(stages),
+        _needs(stages, global_args, build_args, target, platform),
+        frozenset(arguments),
     )
 
 
@@ -152,32 +151,35 @@ def _assignments(instruction: Instruction) -> list[str]:
     return re.findall(r"(?:[^\s\"'\\]|\\.|\"(?:[^\"\\]|\\.)*\"|'[^']*')+", instruction.text)
 
 
-def _images(
+def _needs(
     stages: list[Stage],
     global_args: Mapping[str, str],
     given: Mapping[str, str],
     target: str | None,
-) -> tuple[str, ...]:
+    platform: str,
+) -> tuple[tuple[str, str], ...]:
     """The images of the stages that the target needs; what any stage names is checked."""
-    images: list[dict[str, None]] = []
+    images: list[dict[tuple[str, str], None]] = []
     needs: list[set[int]] = []
     names: dict[str, int] = {}
     for index, stage in enumerate(stages):
         images.append({})
         needs.append(set())
+        first = stage.instructions[0]
+        wished = _expand(first, first.flag("platform") or "", global_args) or platform
         for instruction, source in _references(stage, global_args, given):
             known = _number(names, source, index)
             if known is not None:
                 needs[index].add(known)
             elif source and source != "scratch":
-                images[index][_reference(instruction, source)] = None
+                images[index][_reference(instruction, source), wished] = None
         if stage.name:
             names[stage.name] = index
     last = stage_number(stages, target) if target else None
     wanted = {len(stages) - 1 if last is None else last}
     for index in range(len(stages) - 1, -1, -1):  # a stage needs earlier ones only
         wanted |= needs[index] if index in wanted else set()
-    return tuple(dict.fromkeys(image for index in sorted(wanted) for image in images[index]))
+    return tuple(dict.fromkeys(need for index in sorted(wanted) for need in images[index]))
 
 
 def _references(

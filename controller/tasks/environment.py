@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +59,14 @@ class TaskEnvironment:
         """The workload identity for Vault that Nomad writes for a task that has one."""
         return self.secrets_dir / "nomad_vault.jwt"
 
-    def owner_dir(self, owner: str) -> Path:
-        """The storage of one owner: layers are shared between its builds, never across owners."""
-        return self.storage_dir / hashlib.sha256(owner.encode()).hexdigest()[:16]
+    def owner_dir(self, owner: str, platforms: Sequence[str] = ()) -> Path:
+        """The storage of one owner: layers are shared between its builds, never across owners.
+
+        Builds for `platforms` other than the node's have a storage of their own: a name stands for
+        another image in it.
+        """
+        named = "\0".join((owner, *platforms))
+        return self.storage_dir / hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:

@@ -138,7 +138,7 @@ def _clean(environment: TaskEnvironment) -> list[str]:
                 problems += remove(secrets, leftover)
     try:
         request = read_request(environment)
-        storage = OwnerStorage(environment, request["owner"])
+        storage = OwnerStorage(environment, request)
         if not storage.scratch.exists():
             return problems
         sandbox = Sandbox(storage.env(), driver=environment.driver)

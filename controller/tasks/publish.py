@@ -7,6 +7,7 @@ phases left it takes two values, the image's ID and the commit, both checked by 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller.contract.patch import default_tag
@@ -33,10 +34,10 @@ def work(phase: Phase) -> str:
         if phase.request["registry_credentials_path"]:
             credential = vault.read(phase.request["registry_credentials_path"], _SECRET)
             credential["registry"] = host_of(repository)
-    storage = OwnerStorage(phase.environment, phase.request["owner"])
+    storage = OwnerStorage(phase.environment, phase.request)
     with storage.in_use(), login(phase.environment.secrets_dir, credential) as authfile:
         first = f"{repository}:{tags[0]}"
-        digest = _push(phase, storage, build["image_id"], first, str(authfile))
+        digest = _push(phase, storage, build, first, str(authfile))
         registry = Registry(storage.env(), authfile, phase.log, phase.deadline)
         references = phase.fields.setdefault("references", [])
         phase.fields.update(image=repository, digest=digest)
@@ -61,17 +62,28 @@ def _trusted_build(phase: Phase) -> dict[str, Any]:
         raise PhaseFailed("TamperedResult", "build and test did not both leave a good result")
     if not build.get("image_id") or not build.get("commit"):
         raise PhaseFailed("TamperedResult", "the build's result names no image or no commit")
+    if set(build.get("images") or ()) != set(phase.request["platforms"]):
+        raise PhaseFailed("TamperedResult", "the build's result names other platforms than asked")
     return build
 
 
-def _push(phase: Phase, storage: OwnerStorage, image_id: str, reference: str, authfile: str) -> str:
+def _push(
+    phase: Phase, storage: OwnerStorage, build: Mapping[str, Any], reference: str, authfile: str
+) -> str:
+    """Push the image, or a manifest list of the images of several platforms; its digest."""
     digestfile = phase.environment.task_dir / "digest"
     sandbox = Sandbox(storage.env(), driver=phase.environment.driver)
+    name, command = build["image_id"], ["push"]
+    if len(images := build.get("images") or {}) > 1:
+        name, command = (
+            _list(phase, storage, sandbox, images.values()),
+            ["manifest", "push", "--all"],
+        )
     said: list[str] = []
     phase.log.say(f"pushing {reference}")
     code = sandbox.run(
         storage.buildah(
-            "push",
+            *command,
             "--quiet",
             "--retry",
             "2",
@@ -81,7 +93,7 @@ def _push(phase: Phase, storage: OwnerStorage, image_id: str, reference: str, au
             authfile,
             "--digestfile",
             str(digestfile),
-            image_id,
+            name,
             f"docker://{reference}",
         ),
         lambda stream, text: said.append(phase.log.write(stream, text)),
@@ -93,3 +105,13 @@ def _push(phase: Phase, storage: OwnerStorage, image_id: str, reference: str, au
     if not DIGEST.match(digest):
         raise PhaseFailed("PublishFailed", f"buildah reported no digest but {digest[:80]!r}")
     return digest
+
+
+def _list(phase: Phase, storage: OwnerStorage, sandbox: Sandbox, images: Iterable[str]) -> str:
+    """Make a manifest list in the storage; its name."""
+    name = f"{storage.own_containers}-image"
+    for step in (("create", name), *(("add", name, image_id) for image_id in images)):
+        code, _, said = sandbox.capture(storage.buildah("manifest", *step), phase.deadline)
+        if code:
+            raise PhaseFailed("PublishFailed", f"the images cannot be joined: {said.strip()}")
+    return name

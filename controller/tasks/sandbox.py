@@ -82,6 +82,11 @@ class Sandbox:
         # Docker masks /proc, which forbids mounting a new one; the container's own stays in view.
         self._mount_proc = () if driver == "docker" else ("--mount-proc",)
         self._allow = tuple(allow)
+        self._emulators: tuple[str, ...] = ()
+
+    def emulate(self, registrations: Sequence[str]) -> None:
+        """Let untrusted code use these emulators (see `platforms.registration`) from now on."""
+        self._emulators = tuple(registrations)
 
     def probe(self, argv: Sequence[str]) -> str:
         """Standard output of a trusted program that proves that namespaces can be had here.
@@ -146,7 +151,13 @@ class Sandbox:
         try:
             routes = route_batch(self._allow) if network is Network.EGRESS else ""
             spec = json.dumps(
-                {"ready_fd": ready_write, "go_fd": go_read, "routes": routes, "argv": list(argv)}
+                {
+                    "ready_fd": ready_write,
+                    "go_fd": go_read,
+                    "routes": routes,
+                    "emulators": self._emulators,
+                    "argv": list(argv),
+                }
             )
             runner = str(Path(sys.argv[0]).resolve())
             program = Program(

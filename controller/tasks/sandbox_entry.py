@@ -21,6 +21,7 @@ from typing import NoReturn
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x41
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8  # mount(2)
+_BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _FAILED = 125  # Buildah's own exit code for 'not started'
 
 
@@ -32,6 +33,7 @@ def enter(spec: str) -> int:
     wanted = json.loads(spec)
     _loopback_up()
     _own_sysfs()
+    _emulate(wanted["emulators"])
     os.write(wanted["ready_fd"], b"1")
     os.close(wanted["ready_fd"])
     told = os.read(wanted["go_fd"], 1)
@@ -68,6 +70,21 @@ def _own_sysfs() -> None:
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     # Refused where parts of /sys are masked (docker); what is seen there is the container's own.
     libc.mount(b"sysfs", b"/sys", b"sysfs", flags, None)
+
+
+def _emulate(registrations: list[str]) -> None:
+    """Register emulators for this user namespace: Linux 6.7 and later keep them apart."""
+    if not registrations:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    try:
+        if libc.mount(b"binfmt_misc", os.fsencode(_BINFMT), b"binfmt_misc", flags, None):
+            raise OSError(ctypes.get_errno(), "binfmt_misc cannot be mounted")
+        for line in registrations:
+            (_BINFMT / "register").write_text(line)
+    except OSError as error:
+        print(f"programs of other platforms cannot be run: {error}", file=sys.stderr, flush=True)
 
 
 def _loopback_up() -> None:

@@ -16,11 +16,13 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from controller.tasks.environment import TaskEnvironment
+from controller.tasks.platforms import is_foreign
 from controller.tasks.process import Deadline
 from controller.tasks.sandbox import Sandbox
 
@@ -42,9 +44,10 @@ _REGISTRIES_ONLY = """\
 class OwnerStorage:
     """One owner's storage as one build uses it. Making an instance creates nothing."""
 
-    def __init__(self, environment: TaskEnvironment, owner: str) -> None:
+    def __init__(self, environment: TaskEnvironment, request: Mapping[str, Any]) -> None:
         self._environment = environment
-        self.directory = environment.owner_dir(owner)
+        foreign = request["platforms"] if any(map(is_foreign, request["platforms"])) else ()
+        self.directory = environment.owner_dir(request["owner"], foreign)
         self.scratch = self.directory / "scratch" / environment.alloc_id
         self.source = self.scratch / "src"
         # Buildah's SSH agent listens below TMPDIR, and a socket's path has at most 107 bytes:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +20,7 @@ from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.memory import MemoryWatch
 from controller.tasks.phase import Phase, read_request
 from controller.tasks.phase_results import read_result
+from controller.tasks.platforms import registration
 from controller.tasks.process import Deadline, duration
 from controller.tasks.sandbox import Network, Sandbox, ulimits
 from controller.tasks.storage import OwnerStorage
@@ -43,14 +46,16 @@ def work(phase: Phase) -> str:
     if not commands and not phase.request["test"]["entry_point"]:
         phase.log.say("no test commands")
         return "skipped"
-    storage = OwnerStorage(phase.environment, phase.request["owner"])
+    storage = OwnerStorage(phase.environment, phase.request)
     # The time of the phase begins now, not while it waited.
     phase.started, deadline = (
         datetime.now(UTC),
         Deadline.after(phase.deadline.seconds, phase.deadline.guard),
     )
     with storage.in_use():
-        return _Tests(phase, storage, build["image_id"], deadline).run(commands)
+        # Without platforms asked for, there is one image, and which platform it is goes unsaid.
+        images = build.get("images") or {"": build["image_id"]}
+        return _Tests(phase, storage, images, deadline).run(commands)
 
 
 def _await_build(phase: Phase) -> dict[str, Any]:
@@ -62,13 +67,20 @@ def _await_build(phase: Phase) -> dict[str, Any]:
         time.sleep(_POLL)
 
 
+@dataclass(frozen=True, slots=True)
+class _Test:
+    platform: str
+    shown: str
+    argv: list[str]
+
+
 class _Tests:
     def __init__(
-        self, phase: Phase, storage: OwnerStorage, image_id: str, deadline: Deadline
+        self, phase: Phase, storage: OwnerStorage, images: Mapping[str, str], deadline: Deadline
     ) -> None:
         self._phase = phase
         self._storage = storage
-        self._image_id = image_id
+        self._images = images
         self._deadline = deadline
         self._memory = MemoryWatch()
         self._sandbox = Sandbox(
@@ -81,29 +93,40 @@ class _Tests:
     def run(self, commands: list[Any]) -> str:
         done: list[dict[str, Any]] = []
         self._phase.fields["commands"] = done
-        todo = [self._argv(command) for command in commands]
+        self._sandbox.emulate(
+            [line for line in map(registration, filter(None, self._images)) if line]
+        )
+        todo = [
+            _Test(platform, *self._argv(command))
+            for platform in self._images
+            for command in commands
+        ]
         if self._phase.request["test"]["entry_point"]:
-            todo.append(("the image's entry point", self._entry_point()))
+            todo += [
+                _Test(platform, "the image's entry point", self._entry_point(platform))
+                for platform in self._images
+            ]
         try:
-            for number, (shown, argv) in enumerate(todo, 1):
-                self._one(number, len(todo), shown, argv, done)
+            for number, test in enumerate(todo, 1):
+                self._one(number, len(todo), test, done)
         finally:
             self._storage.remove_containers(self._sandbox)
         return "succeeded"
 
-    def _one(
-        self, number: int, of: int, shown: str, argv: list[str], done: list[dict[str, Any]]
-    ) -> None:
-        log = self._phase.log
-        log.say(f"test {number}/{of}: {shown}")
+    def _one(self, number: int, of: int, test: _Test, done: list[dict[str, Any]]) -> None:
+        log, shown = self._phase.log, test.shown
+        several = len(self._images) > 1
+        log.say(f"test {number}/{of}{f' for {test.platform}' if several else ''}: {shown}")
         started = time.monotonic()
         name = f"nbs-test-{self._phase.environment.alloc_id}-{number}"
         record: dict[str, Any] = {"command": shown, "exit_code": None, "duration_seconds": 0.0}
+        if several:
+            record["platform"] = test.platform
         done.append(record)
         try:
-            self._create(name)
+            self._create(name, self._images[test.platform])
             for _ in range(sealing.ATTEMPTS):
-                code, said = self._run(name, argv)
+                code, said = self._run(name, test.argv)
                 if not (code and sealing.refused(said[0])):
                     break
                 log.say("buildah could not start the command: trying again")
@@ -148,7 +171,7 @@ class _Tests:
         )
         return code, said or ["", ""]
 
-    def _create(self, name: str) -> None:
+    def _create(self, name: str, image_id: str) -> None:
         code, _, said = self._sandbox.capture(
             self._storage.buildah(
                 "from",
@@ -161,7 +184,7 @@ class _Tests:
                 "--cgroup-parent",
                 self._storage.own_containers,
                 *ulimits(processes=4096),
-                self._image_id,
+                image_id,
             ),
             self._deadline,
         )
@@ -177,10 +200,15 @@ class _Tests:
             return command, ["/bin/sh", "-c", command]
         return json.dumps(command, ensure_ascii=False), list(command)
 
-    def _entry_point(self) -> list[str]:
+    def _entry_point(self, platform: str) -> list[str]:
         code, said, _ = self._sandbox.capture(
             self._storage.buildah(
-                "inspect", "--type", "image", "--format", "{{json .OCIv1.Config}}", self._image_id
+                "inspect",
+                "--type",
+                "image",
+                "--format",
+                "{{json .OCIv1.Config}}",
+                self._images[platform],
             ),
             self._deadline,
         )

@@ -100,6 +100,11 @@ DEMO_PACKAGES: tuple[Package, ...] = (
     Package("prometheus", _program("prometheus"), ("prometheus.service",)),
 )
 
+EMULATION_PACKAGES: tuple[Package, ...] = (
+    Package("qemu-user-static", ("/usr/lib/binfmt.d/qemu-aarch64.conf",)),
+)
+"""What lets a node build for platforms other than its own."""
+
 
 def absent(packages: Sequence[Package]) -> list[Package]:
     """Return those packages that are not there."""

@@ -43,6 +43,7 @@ class Options:
     prefix: Path
     storage: Path
     demo_servers: bool
+    emulation: bool
     controller: bool
     host_only: bool
     check: bool
@@ -54,6 +55,8 @@ def steps(options: Options) -> list[Step]:
     packages = host_packages.NODE_PACKAGES + host_packages.BUILD_PACKAGES
     if options.demo_servers:
         packages += host_packages.DEMO_PACKAGES
+    if options.emulation:
+        packages += host_packages.EMULATION_PACKAGES
     result = [
         Step(
             "Debian packages",
@@ -209,6 +212,8 @@ def root_command(options: Options) -> str:
     argv = ["sudo", str(REPOSITORY / "scripts" / "node-setup"), "--user", options.user]
     if options.demo_servers:
         argv.append("--with-demo-servers")
+    if options.emulation:
+        argv.append("--with-emulation")
     if options.controller:
         argv.append("--with-controller")
     if options.host_only:
@@ -268,6 +273,11 @@ def parse(arguments: Sequence[str] | None) -> Options:
         help="also what scripts/demo and the tests need: registry, Git servers",
     )
     parser.add_argument(
+        "--with-emulation",
+        action="store_true",
+        help="also what builds for other platforms than the node's need: QEMU's user mode",
+    )
+    parser.add_argument(
         "--host-only",
         action="store_true",
         help="prepare the machine, install nothing below the prefix",
@@ -278,6 +288,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
         prefix=values.prefix.absolute(),
         storage=values.storage.absolute(),
         demo_servers=values.with_demo_servers,
+        emulation=values.with_emulation,
         controller=values.with_controller,
         host_only=values.host_only,
         check=values.check,

@@ -33,6 +33,8 @@ def chosen(**fields: Any) -> str:
         ({"resource_limits": {"cpu": 100, "test": {"disk": 20000}}}, "image-build-big"),
         ({"class": "big"}, "image-build-big"),
         ({"platforms": ["linux/arm64"]}, "image-build-arm"),
+        ({"platforms": ["linux/s390x", "linux/arm64"]}, "image-build-arm"),
+        ({"class": "arm", "platforms": ["linux/amd64"]}, "image-build-arm"),
     ],
 )
 def test_the_smallest_class_that_satisfies(fields: dict[str, Any], job: str) -> None:
@@ -45,7 +47,6 @@ def test_the_smallest_class_that_satisfies(fields: dict[str, Any], job: str) -> 
         ({"resource_limits": {"memory": 99999}}, "resource_limits"),
         ({"class": "nope"}, "class"),
         ({"class": "default", "resource_limits": {"memory": 4096}}, "resource_limits"),
-        ({"class": "arm", "platforms": ["linux/amd64"]}, "platforms"),
     ],
 )
 def test_none_fits_lists_the_classes(fields: dict[str, Any], field: str) -> None:

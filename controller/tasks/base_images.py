@@ -1,0 +1,99 @@
+"""Base images, fetched before the build: while untrusted code runs no credential is at hand.
+
+Buildah then takes them from the storage by name (`--pull=never`). Where a build needs a name for
+several platforms, the name stands for a manifest list of what was fetched, as in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from controller.tasks import diagnosis
+from controller.tasks.errors import PhaseFailed
+from controller.tasks.phase import Phase
+from controller.tasks.platforms import NATIVE
+from controller.tasks.registry import login
+from controller.tasks.sandbox import Sandbox
+from controller.tasks.storage import OwnerStorage
+
+
+def pull(
+    phase: Phase,
+    storage: OwnerStorage,
+    sandbox: Sandbox,
+    needs: Iterable[tuple[str, str]],
+    credential: dict[str, str],
+) -> None:
+    """Fetch every image for the platforms that it is needed for. Raises PhaseFailed."""
+    wanted: dict[str, list[str]] = {}
+    for image, platform in dict.fromkeys(needs):
+        wanted.setdefault(image, []).append(platform)
+    pulling = _Pull(phase, storage, sandbox)
+    with login(phase.environment.secrets_dir, credential) as authfile:
+        for image, platforms in wanted.items():
+            found = [pulling.one(image, platform, authfile) for platform in platforms]
+            if len(found) > 1:
+                pulling.list(image, found)
+
+
+class _Pull:
+    def __init__(self, phase: Phase, storage: OwnerStorage, sandbox: Sandbox) -> None:
+        self._phase = phase
+        self._storage = storage
+        self._sandbox = sandbox
+        self._lists = 0
+
+    def one(self, image: str, platform: str, authfile: Path) -> str:
+        """Fetch an image; its ID."""
+        foreign = () if platform == NATIVE else ("--platform", platform)
+        self._phase.log.say(f"base image {image}" + (f" for {platform}" if foreign else ""))
+        said: list[str] = []
+
+        def on_line(stream: str, text: str) -> None:
+            # Standard output is the image's ID, which tells a reader nothing.
+            said.append(text if stream == "stdout" else self._phase.log.write(stream, text))
+
+        argv = self._storage.buildah(
+            "pull",
+            "--quiet",
+            "--retry",
+            "2",
+            "--policy",
+            "ifnewer",
+            "--authfile",
+            str(authfile),
+            *foreign,
+            image,
+        )
+        if self._sandbox.run(argv, on_line, self._phase.deadline):
+            raise diagnosis.pull_failure(image, said)
+        found = said[-1].strip()
+        if foreign:  # a name without a list gives its only image, whatever was asked for
+            self._check(image, platform, found)
+        return found
+
+    def _check(self, image: str, platform: str, image_id: str) -> None:
+        form = "{{.OCIv1.OS}}/{{.OCIv1.Architecture}}"
+        _, said, _ = self._sandbox.capture(
+            self._storage.buildah("inspect", "--type", "image", "--format", form, image_id),
+            self._phase.deadline,
+        )
+        if said.strip() != "/".join(platform.split("/")[:2]):
+            raise PhaseFailed(
+                "BaseImageNotFound", f"{image} is for {said.strip()} only, not for {platform}"
+            )
+
+    def list(self, image: str, found: list[str]) -> None:
+        """Let a name stand for several images, by platform."""
+        self._lists += 1
+        name = f"{self._storage.own_containers}-{self._lists}"
+        steps: list[tuple[str, ...]] = [("manifest", "create", name)]
+        steps += [("manifest", "add", name, image_id) for image_id in found]
+        steps += [("tag", name, image)]
+        for step in steps:
+            code, _, said = self._sandbox.capture(
+                self._storage.buildah(*step), self._phase.deadline
+            )
+            if code:
+                raise diagnosis.pull_failure(image, [said])
