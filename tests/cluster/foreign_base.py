@@ -7,6 +7,7 @@ that nothing on the machine changes.
 from __future__ import annotations
 
 import subprocess
+import uuid
 from pathlib import Path
 
 from cluster.buildah import BUSYBOX
@@ -39,7 +40,7 @@ def make(cluster: Cluster) -> str:
             buildah.run(
                 ["build", platform, "--isolation=chroot", f"--tag={names[-1]}", str(context)]
             )
-        listed = f"two-platforms-{scratch.name.lower()}"
+        listed = f"localhost/two-platforms:{uuid.uuid4().hex}"
         buildah.run(["manifest", "create", listed, *names])
         push = ["manifest", "push", "--all", "--tls-verify=false", f"--authfile={auth}"]
         buildah.run([*push, listed, f"docker://{reference}"])
