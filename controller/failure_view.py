@@ -44,11 +44,15 @@ def view(build: Build, errors: Sequence[str] = ()) -> dict[str, Any]:
         "step": failure.get("step") and cut(failure["step"], _COMMAND),
         "dockerfile": config.get("dockerfile_path"),
         "dockerfile_line": failure.get("dockerfile_line"),
+        "dockerfile_text": failure.get("dockerfile_text")
+        and cut(failure["dockerfile_text"], _COMMAND),
         "command": failure.get("command") and cut(failure["command"], _COMMAND),
         "exit_code": failure.get("exit_code"),
+        "signal": failure.get("signal"),
         "fix_owner": failure.get("fix_owner"),
         "retryable": failure.get("retryable"),
         "hint": failure.get("hint"),
+        "excerpt": [],
         "error_lines": [],
         "log_tail": [],
         "repo_url": config.get("repo_url"),
@@ -57,8 +61,10 @@ def view(build: Build, errors: Sequence[str] = ()) -> dict[str, Any]:
         "documentation": f"{problem.PAGE}#reason-{failure['reason']}",
         "next": _NEXT[failure.get("fix_owner") or "author"].format(phase=failure["phase"]),
     }
+    excerpt = [cut(line, _LINE) for line in failure.get("excerpt") or []]
+    _fill(answer, "excerpt", excerpt, share=0.5, newest=False)
     tail = [cut(line, _LINE) for line in failure.get("log_tail") or []]
-    in_tail = set(tail)
+    in_tail = {*tail, *excerpt}
     found = [
         cut(line, _LINE)
         for line in errors

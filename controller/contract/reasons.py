@@ -125,6 +125,27 @@ _ALL = (
         "The source of this COPY or ADD is not in the build context: check the path, "
         ".dockerignore and context_path.",
     ),
+    Reason(
+        "PlatformUnavailable",
+        _OPERATOR,
+        False,
+        "The node cannot run programs of this platform: choose a build class of that architecture, "
+        "or prepare its nodes with scripts/node-setup --with-emulation.",
+    ),
+    Reason(
+        "UserNamespaceUnavailable",
+        _OPERATOR,
+        False,
+        "The node does not let the build user make user namespaces: scripts/node-setup --check "
+        "names what is in the way (max_user_namespaces, subordinate ids, seccomp, AppArmor).",
+    ),
+    Reason(
+        "StorageUnavailable",
+        _OPERATOR,
+        False,
+        "The node's storage_dir cannot hold layers: it needs ext4 or xfs, not overlay, and native "
+        "overlay mounts in user namespaces (or fuse-overlayfs and /dev/fuse).",
+    ),
     Reason("BuildFailed", _AUTHOR, False, "Read the log around the named step."),
     Reason(
         "BuildTimeout",

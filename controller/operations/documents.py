@@ -46,6 +46,9 @@ class Failure(Answer):
     dockerfile_line: int | None = None
     command: str | None = None
     exit_code: int | None = None
+    signal: str | None = None
+    dockerfile_text: str | None = None
+    excerpt: list[str] = []
     log_tail: list[str] = []
     hint: str = Field("", description="What to do next.")
     retryable: bool = Field(False, description="Whether the same request may succeed later.")

@@ -56,11 +56,14 @@ class Diagnosis(Answer):
     step: str | None = None
     dockerfile: str | None = None
     dockerfile_line: int | None = None
+    dockerfile_text: str | None = Field(None, description="The instruction as it is written.")
     command: str | None = None
     exit_code: int | None = None
+    signal: str | None = None
     fix_owner: str = Field("", description="author, operator or transient.")
     retryable: bool = False
     hint: str = ""
+    excerpt: list[str] = Field([], description="Output around the first errors of the step.")
     error_lines: list[str] = Field([], description="LINE:TEXT that looks like an error.")
     log_tail: list[str] = Field([], description="The last lines of the failed phase.")
     repo_url: str | None = None

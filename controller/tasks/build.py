@@ -172,6 +172,7 @@ class _Build:
         if len(self._platforms) > 1:
             self._log.say(f"building for {platform}")
         layers = not self._request["clear_cache"]
+        author = source_tree.text(content)
         content, parsed = workdirs.keep(content, parsed, layers=layers)
         # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
         # bytes that were checked.
@@ -193,7 +194,7 @@ class _Build:
                 break
             self._log.say("buildah could not start the command: trying again")
         if code:
-            raise diagnosis.build_failure(code, progress, self._memory)
+            raise diagnosis.build_failure(code, progress, self._memory, author)
         cache = progress.fields()["cache"]
         self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
         self._ended.append(progress)

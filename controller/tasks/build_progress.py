@@ -14,6 +14,7 @@ from typing import Any
 
 from controller.tasks import sealing
 from controller.tasks.dockerfile import Dockerfile
+from controller.tasks.error_excerpt import ErrorExcerpt
 from controller.tasks.instructions import Instruction
 
 _STEP = re.compile(
@@ -23,6 +24,8 @@ _STEP = re.compile(
 _CACHED = re.compile(r"--> (?:Using cache|Cache pulled from remote)\b")
 # What a RUN step prints may look like a step or an error: only so many of each are believed.
 _STEPS, _ERRORS = 2000, 50
+_OUTPUT, _LONGEST = 40, 1000  # lines of the present step, and characters of each
+_BUILDAH = ("Error: building at STEP", "subprocess exited", "--> ", "COMMIT")
 _SPACE = re.compile(r"\s+")
 
 
@@ -50,6 +53,8 @@ class BuildProgress:
         self._platform = platform
         self.steps: list[Step] = []
         self.errors: deque[str] = deque(maxlen=_ERRORS)
+        self.excerpt = ErrorExcerpt()
+        self.output: deque[str] = deque(maxlen=_OUTPUT)
         self._used: set[int | None] = set()
         self.not_started = False
 
@@ -61,6 +66,8 @@ class BuildProgress:
             line = self._line(stage, int(match["step"]), match["text"])
             self._used.add(line)
             self.not_started = False
+            self.excerpt = ErrorExcerpt()
+            self.output.clear()
             self.steps.append(
                 Step(
                     stage,
@@ -77,6 +84,19 @@ class BuildProgress:
             self.not_started = True
         elif stream == "stderr" and text.startswith(("Error:", "error ", "Build error:")):
             self.errors.append(text)
+            self._say(text)
+        else:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        if not text.startswith(_BUILDAH):
+            self.output.append(text[:_LONGEST])
+            self.excerpt.feed(text)
+
+    @property
+    def lines(self) -> list[int]:
+        """The first line of every instruction of the Dockerfile."""
+        return [one.line for stage in self._dockerfile.stages for one in stage.instructions]
 
     @property
     def current(self) -> Step | None:

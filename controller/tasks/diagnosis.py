@@ -7,13 +7,31 @@ real output. First match wins, so the precise ones stand first.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Sequence
+from typing import Any
 
-from controller.tasks.build_progress import BuildProgress
+from controller.tasks import shell_chain
+from controller.tasks.build_progress import BuildProgress, Step
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.memory import MemoryWatch
 
 _LONGEST_MESSAGE = 600
+_MOST_LINES, _LONGEST_LINE = 20, 400  # of the Dockerfile, in a failure
+_FLAGS = re.compile(r"(?:--[a-z][a-z-]*(?:=\S*)?\s+)+")
+_KILLED = re.compile(r"subprocess exited on killed|^Killed$", re.MULTILINE)
+_RUN_HINTS = (
+    (
+        r"Could not resolve host|Temporary failure (?:in name resolution|resolving)|bad address"
+        r"|Name or service not known|Network is unreachable|EAI_AGAIN|no such host",
+        "The step could not reach a host. RUN steps have the public network only: private "
+        "addresses need the pack variable build_network_allow, and build_network none has none.",
+    ),
+    (
+        r"Read-only file system",
+        "The step wrote to a read-only mount: add rw to RUN --mount, or write elsewhere.",
+    ),
+)
 _NOT_OURS = 125  # Buildah's code for its own errors; a failed RUN gives its own code
 
 _UNAVAILABLE = (
@@ -47,8 +65,18 @@ _NOISE = (
     (r" &imagebuilder\.Step\{.*", ""),
 )
 
+_STORAGE = (
+    r"'overlay' is not supported over|unsupported: using.*overlay|kernel does not support overlay"
+    r"|fuse-overlayfs|/dev/fuse|mount_program|creating overlay mount"
+)
+_NAMESPACE = (
+    r"unshare\(CLONE_NEWUSER\)|newuidmap|newgidmap|no subuid ranges|potentially insufficient UIDs"
+)
+
 _BUILD = (
     (_DISK, "OutOfDisk"),
+    (_STORAGE, "StorageUnavailable"),
+    (_NAMESPACE, "UserNamespaceUnavailable"),
     (
         r"no FROM statement found|[Uu]nknown instruction|Syntax error|parse error"
         r"|requires (?:exactly|at least) |failed to parse|unknown flag",
@@ -67,6 +95,8 @@ _BUILD = (
 
 _PULL = (
     (_DISK, "OutOfDisk"),
+    (_STORAGE, "StorageUnavailable"),
+    (_NAMESPACE, "UserNamespaceUnavailable"),
     (
         r"manifest unknown|name unknown|not found|no image found|image not known",
         "BaseImageNotFound",
@@ -82,16 +112,20 @@ _PUSH = (
 )
 
 
-def build_failure(code: int, progress: BuildProgress, memory: MemoryWatch) -> PhaseFailed:
-    """What a failed `buildah build` means."""
+def build_failure(
+    code: int, progress: BuildProgress, memory: MemoryWatch, dockerfile: str = ""
+) -> PhaseFailed:
+    """What a failed `buildah build` means. `dockerfile` is the text that the lines are of."""
     error = progress.errors[-1] if progress.errors else ""
     step = progress.current
     reason = _match(_BUILD, error) or (
         "BuildFailed" if code == _NOT_OURS or not step else "RunFailed"
     )
     message = _message(error) or f"buildah ended with exit code {code} and no message"
-    if reason == "RunFailed" and step:
-        message = f"{step.text[:300]}: exit status {code}"
+    run = step.text.removeprefix("RUN ") if step and step.text.startswith("RUN ") else None
+    details: dict[str, Any] = {}
+    if reason == "RunFailed" and step and run is not None:
+        reason, message, details = _run_failure(code, step, progress)
     if memory.killed():
         reason, message = "OutOfMemory", out_of_memory(memory)
     return PhaseFailed(
@@ -99,9 +133,57 @@ def build_failure(code: int, progress: BuildProgress, memory: MemoryWatch) -> Ph
         f"{message} ({progress.position})" if step else message,
         step=f"{step.step}/{step.of}: {step.text}" if step else None,
         dockerfile_line=step.line if step else None,
-        command=step.text.removeprefix("RUN ") if step and step.text.startswith("RUN ") else None,
+        command=details.get("command") or run,
         exit_code=code,
+        signal=signal_name(code) or details.get("signal"),
+        hint=details.get("hint"),
+        dockerfile_text=_text(dockerfile, progress, step) if step else None,
+        excerpt=progress.excerpt.lines,
     )
+
+
+def signal_name(code: int) -> str | None:
+    """The signal behind an exit code of a shell, such as SIGKILL for 137."""
+    try:
+        return signal.Signals(code - 128).name if code > 128 else None
+    except ValueError:
+        return None
+
+
+def _run_failure(code: int, step: Step, progress: BuildProgress) -> tuple[str, str, dict[str, Any]]:
+    """Reason, message and details of a RUN step that ended with a code of its own."""
+    run = _without_flags(step.text.removeprefix("RUN "))
+    output = list(progress.output)
+    said = "\n".join(output)
+    command = shell_chain.failed(run, output, code)
+    details: dict[str, Any] = {"command": command or run}
+    reason, why = "RunFailed", f"exit status {code}"
+    if re.search(r"[Ee]xec format error", said):
+        reason = "PlatformUnavailable"
+    elif re.search(_DISK, said):
+        reason = "OutOfDisk"
+    elif name := (signal_name(code) or (_KILLED.search(said) and "SIGKILL")):
+        details["signal"] = name
+        why = f"killed by {name}"
+    if hint := next((words for pattern, words in _RUN_HINTS if re.search(pattern, said)), None):
+        details["hint"] = hint
+    return reason, f"{(command or run)[:300]}: {why}", details
+
+
+def _without_flags(run: str) -> str:
+    return _FLAGS.sub("", run, count=1)
+
+
+def _text(dockerfile: str, progress: BuildProgress, step: Step) -> str | None:
+    """The instruction of a step as the author wrote it, with the lines that continue it."""
+    if step.line is None or not dockerfile:
+        return None
+    lines = dockerfile.split("\n")
+    end = min((line for line in progress.lines if line > step.line), default=len(lines) + 1)
+    found = lines[step.line - 1 : min(end - 1, step.line - 1 + _MOST_LINES)]
+    while found and (not found[-1].strip() or found[-1].lstrip().startswith("#")):
+        found.pop()
+    return "\n".join(line.rstrip("\r")[:_LONGEST_LINE] for line in found) or None
 
 
 def out_of_memory(memory: MemoryWatch) -> str:

@@ -91,14 +91,14 @@ class Sandbox:
     def probe(self, argv: Sequence[str]) -> str:
         """Standard output of a trusted program that proves that namespaces can be had here.
 
-        Raises PhaseFailed(NodeNotPrepared). Under some seccomp profiles `unshare --map-auto` hangs
+        Raises PhaseFailed(UserNamespaceUnavailable). Under some seccomp profiles `unshare --map-auto` hangs
         for ever, hence the time limit.
         """
         try:
             code, output, said = self.capture(argv, Deadline.after(_PROBE_SECONDS))
         except DeadlinePassed as error:
             raise PhaseFailed(
-                "NodeNotPrepared",
+                "UserNamespaceUnavailable",
                 "creating namespaces hangs on this node: its seccomp profile blocks unshare, clone "
                 "or mount",
             ) from error
@@ -106,7 +106,8 @@ class Sandbox:
             raise PhaseFailed("NodeNotPrepared", f"unshare cannot be run: {error}") from error
         if code:
             raise PhaseFailed(
-                "NodeNotPrepared", f"{argv[0]} cannot be run in a namespace: {said.strip()}"
+                "UserNamespaceUnavailable",
+                f"{argv[0]} cannot be run in a namespace: {said.strip()}",
             )
         return output
 
