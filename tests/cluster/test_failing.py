@@ -14,7 +14,7 @@ from failing import FAILING, Failing
 
 from cluster.cluster import Cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # An ELF header of a program for 64-bit ARM: enough for the kernel to say that it is none of ours.
 _ARM = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00\x01" + bytes(43) + bytes(56)
 
