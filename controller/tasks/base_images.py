@@ -24,17 +24,20 @@ def pull(
     sandbox: Sandbox,
     needs: Iterable[tuple[str, str]],
     credential: dict[str, str],
-) -> None:
-    """Fetch every image for the platforms that it is needed for. Raises PhaseFailed."""
+) -> dict[str, list[str]]:
+    """Fetch every image for the platforms that it is needed for; their IDs. Raises PhaseFailed."""
     wanted: dict[str, list[str]] = {}
     for image, platform in dict.fromkeys(needs):
         wanted.setdefault(image, []).append(platform)
     pulling = _Pull(phase, storage, sandbox)
+    pulled: dict[str, list[str]] = {}
     with login(phase.environment.secrets_dir, credential) as authfile:
         for image, platforms in wanted.items():
             found = [pulling.one(image, platform, authfile) for platform in platforms]
             if len(found) > 1:
                 pulling.list(image, found)
+            pulled[image] = found
+    return pulled
 
 
 class _Pull:

@@ -63,6 +63,7 @@ class _Build:
         self._ended: list[BuildProgress] = []
         self._buildah = (0, 0)
         self._commit_time = 0
+        self._users: dict[str, str | None] = {}
         self._position = "while fetching the repository"
 
     def run(self) -> str:
@@ -74,7 +75,8 @@ class _Build:
             parsed = {platform: self._parse(content, platform) for platform in self._platforms}
             needs = [need for one in parsed.values() for need in one.needs]
             self._position = "while pulling base images"
-            base_images.pull(self._phase, self._storage, self._sandbox, needs, pull)
+            pulled = base_images.pull(self._phase, self._storage, self._sandbox, needs, pull)
+            self._users = workdirs.users(self._storage.directory / "root", pulled)
             self._emulate({*self._platforms, *(platform for _, platform in needs)})
             with mounts.options(self._phase.environment.secrets_dir) as options:
                 images = {
@@ -173,7 +175,7 @@ class _Build:
             self._log.say(f"building for {platform}")
         layers = not self._request["clear_cache"]
         author = source_tree.text(content)
-        content, parsed = workdirs.keep(content, parsed, layers=layers)
+        content, parsed = workdirs.keep(content, parsed, self._users, layers=layers)
         # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
         # bytes that were checked.
         (scratch / "Dockerfile").write_bytes(content)

@@ -11,8 +11,10 @@ nothing, which keeps the directory.
 
 from __future__ import annotations
 
+import base64
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,10 +34,32 @@ def options(scratch: Path) -> list[str]:
     return ["--build-context", f"{_EMPTY}={empty}"]
 
 
-def keep(content: bytes, dockerfile: Dockerfile, *, layers: bool) -> tuple[bytes, Dockerfile]:
+def users(graph_root: Path, images: Mapping[str, Iterable[str]]) -> dict[str, str | None]:
+    """Who base images run as, by name, from their IDs; None where that is not one, or not known."""
+    found = {name: {_user(graph_root, image_id) for image_id in images[name]} for name in images}
+    return {name: users.pop() if len(users) == 1 else None for name, users in found.items()}
+
+
+def _user(graph_root: Path, image_id: str) -> str | None:
+    # https://github.com/containers/storage (makeBigDataBaseName)
+    file = "=" + base64.b64encode(f"sha256:{image_id}".encode()).decode()
+    path = graph_root / "overlay-images" / image_id / file
+    try:
+        config = json.loads(path.read_bytes())["config"]
+        if config.get("OnBuild"):
+            return None  # what it adds to the Dockerfile may say USER
+        return str(config.get("User") or "root")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def keep(
+    content: bytes, dockerfile: Dockerfile, images: Mapping[str, str | None], *, layers: bool
+) -> tuple[bytes, Dockerfile]:
     """The Dockerfile with the lines that keep its directories, and what it says then.
 
-    Every instruction keeps the line that it has in the author's file.
+    `images` tells who base images run as. Every instruction keeps the line that it has in the
+    author's file.
     """
     lost = _lost_with_layers if layers else _lost_without
     lines = content.split(b"\n")
@@ -44,7 +68,7 @@ def keep(content: bytes, dockerfile: Dockerfile, *, layers: bool) -> tuple[bytes
     shift = 0
     for number, stage in enumerate(dockerfile.stages):
         kept: list[Instruction] = []
-        users.append(_first_user(stage, stages, users))
+        users.append(_first_user(stage, stages, users, images))
         for at, one in enumerate(stage.instructions):
             kept.append(one)
             if one.keyword == "USER":
@@ -65,12 +89,17 @@ def keep(content: bytes, dockerfile: Dockerfile, *, layers: bool) -> tuple[bytes
     return changed, replace(dockerfile, stages=tuple(stages))
 
 
-def _first_user(stage: Stage, before: list[Stage], users: list[str | None]) -> str | None:
-    """Who a stage begins as; None where an image says it."""
-    if stage.base == "scratch":
-        return "root"
+def _first_user(
+    stage: Stage,
+    before: list[Stage],
+    users: list[str | None],
+    images: Mapping[str, str | None],
+) -> str | None:
+    """Who a stage begins as; None where that is not known."""
     parent = stage_number(before, stage.base)
-    return None if parent is None else users[parent]
+    if parent is not None:
+        return users[parent]
+    return "root" if stage.base == "scratch" else images.get(stage.base)
 
 
 def _lost_without(instructions: list[Instruction], at: int, user: str | None) -> bool:

@@ -1,9 +1,9 @@
 """Dockerfiles of the forms that public repositories hold, with the files they need.
 
-`@BASE@` stands for the busybox base image, `@REGISTRY@` for the registry's host, `@ONBUILD@` for
-the image that `ONBUILD_BASE` makes. Each case has a folder of its own in one repository; its files'
-paths begin there, a path that begins with `/` at the repository's root. A name ending in `!` is
-made executable.
+`@BASE@` stands for the busybox base image, `@REGISTRY@` for the registry's host, `@ONBUILD-BASE@`
+and `@USER-BASE@` for the images that `BASES` make. Each case has a folder of its own in one
+repository; its files' paths begin there, a path that begins with `/` at the repository's root. A
+name ending in `!` is made executable.
 """
 
 from __future__ import annotations
@@ -95,9 +95,10 @@ def archive(compression: str = "") -> bytes:
     return target.getvalue()
 
 
-ONBUILD_BASE = Case(
-    "onbuild-base",
-    """\
+BASES = (
+    Case(
+        "onbuild-base",
+        """\
 FROM @BASE@
 WORKDIR /app
 ONBUILD COPY . /app/
@@ -105,16 +106,18 @@ ONBUILD RUN echo triggered > /triggered && ls /app > /listing
 ONBUILD ENV TRIGGERED=yes
 CMD ["cat", "/triggered"]
 """,
-    config={
-        "OnBuild": [
-            "COPY . /app/",
-            "RUN echo triggered > /triggered && ls /app > /listing",
-            "ENV TRIGGERED=yes",
-        ]
-    },
-    more=("app",),
+        config={
+            "OnBuild": [
+                "COPY . /app/",
+                "RUN echo triggered > /triggered && ls /app > /listing",
+                "ENV TRIGGERED=yes",
+            ]
+        },
+        more=("app",),
+    ),
+    Case("user-base", "FROM @BASE@\nRUN mkdir -m 777 /shared\nUSER 5:6\n"),
 )
-"""Built first, because `onbuild` begins with it."""
+"""Built first, because others begin with them."""
 
 CASES = (
     # Stages
@@ -411,7 +414,7 @@ CMD echo started
     ),
     Case(
         "onbuild",
-        "FROM @ONBUILD@\nRUN echo own > /own\n",
+        "FROM @ONBUILD-BASE@\nRUN echo own > /own\n",
         {"app.txt": "app\n"},
         image={"triggered": "triggered\n", "listing": "Dockerfile\napp.txt\n"},
     ),
@@ -772,6 +775,12 @@ LABEL end=yes
         "workdir-and-nothing-of-the-context",
         "FROM @BASE@\nUSER 7\nWORKDIR /w\nCOPY . .\nWORKDIR /end\n",
         {".dockerignore": "*\n"},
+    ),
+    Case(
+        "workdir-of-a-user",
+        "FROM @USER-BASE@\nWORKDIR /shared/a\nCOPY f .\nRUN touch made\n"
+        "FROM @USER-BASE@ AS last\nUSER root\nWORKDIR /b\nCOPY f .\nCOPY --from=0 /shared /c\n",
+        {"f": "f"},
     ),
     Case(
         "workdirs-without-the-cache",

@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 import pytest
 from builds import ENDED, Builds
-from dockerfiles import CASES, ONBUILD_BASE, Case
+from dockerfiles import BASES, CASES, Case
 from plain_build import PlainBuild, PlainBuilds
 from unpacked import Entry, Unpacked, download
 
@@ -76,12 +76,12 @@ def corpus(
     cluster: Cluster, controller_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Corpus]:
     builds = Builds(cluster, cluster.pack.wait_healthy())
-    everything = (ONBUILD_BASE, *CASES)
+    everything = (*BASES, *CASES)
     image = f"{cluster.registry.host}/corpus-{uuid.uuid4().hex[:8]}"
     words = {
         "@BASE@": cluster.base_image,
         "@REGISTRY@": cluster.registry.host,
-        "@ONBUILD@": f"{image}/{ONBUILD_BASE.name}/app:v1",
+        **{f"@{base.name.upper()}@": f"{image}/{base.name}/app:v1" for base in BASES},
     }
     source = tmp_path_factory.mktemp("source")
     for case in everything:
@@ -94,8 +94,9 @@ def corpus(
         )
         for case in everything
     }
-    job_ids = {ONBUILD_BASE.name: builds.submit(requests[ONBUILD_BASE.name])}
-    builds.await_status(job_ids[ONBUILD_BASE.name], "SUCCEEDED")
+    job_ids = {base.name: builds.submit(requests[base.name]) for base in BASES}
+    for job_id in job_ids.values():
+        builds.await_status(job_id, "SUCCEEDED")
     job_ids |= {case.name: builds.submit(requests[case.name]) for case in CASES}
     with cluster.buildah.scratch() as scratch:
         plain = PlainBuilds(cluster, repository, scratch)
@@ -103,7 +104,7 @@ def corpus(
         yield Corpus(builds, requests, job_ids, made, tmp_path_factory.mktemp("images"))
 
 
-@pytest.mark.parametrize("case", [ONBUILD_BASE, *CASES], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*BASES, *CASES], ids=lambda case: case.name)
 def test_the_service_builds_what_buildah_builds(corpus: Corpus, case: Case) -> None:
     plain = corpus.plain[case.name]
     job_id = corpus.job_ids[case.name]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +19,7 @@ BASE = "FROM registry.example/base:1\n"
 def kept(text: str | bytes, *, layers: bool = True) -> bytes:
     content = text.encode() if isinstance(text, str) else text
     parsed = dockerfile.parse(source_tree.text(content), {})
-    return workdirs.keep(content, parsed, layers=layers)[0]
+    return workdirs.keep(content, parsed, {"registry.example/root:1": "root"}, layers=layers)[0]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,7 @@ def kept(text: str | bytes, *, layers: bool = True) -> bytes:
         BASE + "WORKDIR /w\n# comment\nENV A=1\nRUN make\n",
         BASE + "USER root:0\nWORKDIR /w\nCOPY . .\n",
         "FROM scratch\nWORKDIR /w\nADD a /w\n",
+        "FROM registry.example/root:1\nWORKDIR /w\nCOPY . .\n",
         "FROM scratch AS one\nFROM one\nWORKDIR /w\nCOPY . .\n",
         BASE + "USER root\nFROM 0\nWORKDIR /w\nCOPY --from=0 /a /a\n",
         BASE + "RUN <<EOF\nWORKDIR /w\nEOF\n",
@@ -74,7 +78,7 @@ def test_without_layers_only_a_stage_of_nothing_but_settings_needs_a_line() -> N
 
 def test_instructions_keep_the_authors_lines() -> None:
     text = f"{BASE}WORKDIR /a\nWORKDIR b\nUSER 1\nRUN make\nWORKDIR /c\n"
-    _, found = workdirs.keep(text.encode(), dockerfile.parse(text, {}), layers=True)
+    _, found = workdirs.keep(text.encode(), dockerfile.parse(text, {}), {}, layers=True)
     lines = [(one.line, one.keyword) for one in found.stages[0].instructions]
     assert lines == [
         (1, "FROM"),
@@ -88,6 +92,28 @@ def test_instructions_keep_the_authors_lines() -> None:
         (6, "COPY"),
     ]
     assert found.images == ("registry.example/base:1",)
+
+
+@pytest.mark.parametrize(
+    ("config", "user"),
+    [
+        (b'{"config": {"User": "1000:1000"}}', "1000:1000"),
+        (b'{"config": {}}', "root"),
+        (b'{"config": {"OnBuild": ["USER 1"]}}', None),
+        (b'{"config": null}', None),
+        (b"{}", None),
+        (b"[]", None),
+        (b"not JSON \xff", None),
+    ],
+)
+def test_the_user_of_a_pulled_image(tmp_path: Path, config: bytes, user: str | None) -> None:
+    image = "ab" * 32
+    key = base64.b64encode(f"sha256:{image}".encode()).decode()
+    path = tmp_path / "overlay-images" / image / f"={key}"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(config)
+    assert workdirs.users(tmp_path, {"one": [image]}) == {"one": user}
+    assert workdirs.users(tmp_path, {"two": [image, "cd" * 32]})["two"] is None
 
 
 @pytest.mark.parametrize(
