@@ -62,7 +62,7 @@ def install_controller(prefix: Path, *, cache: Path) -> None:
     """
     venv = prefix / "venv"
     if not _same_lock(venv):
-        _make_venv(venv, _packages(cache))
+        _make_venv(venv, packages(cache))
     text = NBS.format(library=prefix / "lib", venv=venv)
     _write_executable(prefix / "bin" / "nbs", text)
 
@@ -141,7 +141,7 @@ def _same_lock(venv: Path) -> bool:
     return stamp.exists() and filecmp.cmp(stamp, LOCK, shallow=False)
 
 
-def _packages(cache: Path) -> Path:
+def packages(cache: Path) -> Path:
     """Return a directory with the locked packages, installing them if it is not there yet."""
     if not LOCK.exists():
         raise ClusterError(f"{LOCK} is missing: the repository is not complete")
