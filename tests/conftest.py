@@ -17,7 +17,7 @@ from cluster.cluster import Cluster
 from cluster.paths import throw_away_state_directory
 from cluster.submission import Controller
 
-CLUSTER_TESTS = Path(__file__).parent / "cluster"
+CLUSTER_TESTS = [Path(__file__).parent / name for name in ("cluster", "docker")]
 
 _running: list[Cluster] = []
 
@@ -48,9 +48,13 @@ def controller(cluster: Cluster, controller_address: str) -> Controller:
     return Controller(cluster.pack.wait_healthy())
 
 
+def _on_cluster(item: pytest.Item) -> bool:
+    return any(folder in item.path.parents for folder in CLUSTER_TESTS)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if CLUSTER_TESTS in item.path.parents:
+        if _on_cluster(item):
             item.add_marker(pytest.mark.cluster)
 
 
@@ -59,5 +63,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Add what the servers say to the report of a failed cluster test."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.failed and _running and CLUSTER_TESTS in item.path.parents:
+    if report.failed and _running and _on_cluster(item):
         report.sections.append(("cluster", diagnosis.describe(_running[0])))

@@ -51,6 +51,8 @@ def _files(root: Path, membership: Path) -> tuple[Path | None, Path | None]:
         number, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             folder = root / "memory" / path.lstrip("/")
+            if not folder.exists():  # a container sees its own group as the root
+                folder = root / "memory"
             return folder / "memory.oom_control", folder / "memory.limit_in_bytes"
         if number == "0" and (root / "cgroup.controllers").exists():
             folder = root / path.lstrip("/")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 
@@ -75,4 +76,7 @@ def _host_addresses() -> list[str]:
         raise PhaseFailed(
             "NetworkIsolationUnavailable", f"the node's addresses cannot be listed: {error}"
         ) from error
-    return [address for address in found if not ipaddress.ip_address(address).is_loopback]
+    # In a container with a network of its own these are the container's: Nomad tells the node's.
+    found += filter(None, [os.environ.get("NBS_NODE_ADDRESS")])
+    closed = [ipaddress.ip_address(address) for address in found]
+    return [str(one) for one in closed if one.version == 4 and not one.is_loopback]

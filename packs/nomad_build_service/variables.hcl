@@ -39,15 +39,27 @@ variable "driver" {
 }
 
 variable "image" {
-  description = "Driver docker: the image with controller, runner, Buildah and Git (nomad/Dockerfile)."
+  description = "Driver docker: the image with controller, runner, Buildah and Git (scripts/image or nomad/image/Dockerfile), by a tag other than latest, which Nomad would pull again each time, or by digest."
   type        = string
-  default     = "nomad-build-service:latest"
+  default     = "nomad-build-service:0.1.0"
+}
+
+variable "network_mode" {
+  description = "Driver docker: the network of all tasks: bridge, host, or a network of the engine. It must reach Git, registry, Vault and Consul; steps and tests get networks of their own within it."
+  type        = string
+  default     = "bridge"
 }
 
 variable "seccomp_profile" {
-  description = "Driver docker: path of the seccomp profile on the build nodes (nomad/seccomp.json); Nomad's client agent reads it."
+  description = "Driver docker: path of the pack's seccomp.json on the build nodes; Nomad's client agent reads it."
   type        = string
   default     = "/opt/nomad-build-service/seccomp.json"
+}
+
+variable "storage_volume" {
+  description = "Driver docker: host volume of the nodes for layers and caches, mounted at storage_dir. Empty: storage_dir itself is mounted, which needs the client's plugin docker with volumes enabled."
+  type        = string
+  default     = ""
 }
 
 variable "node_prefix" {
@@ -69,7 +81,7 @@ variable "controller_user" {
 }
 
 variable "storage_dir" {
-  description = "Directory on every build node for layers and caches; owned by task_user, on a file system that overlayfs accepts (ext4, xfs), not on overlay."
+  description = "Directory on every build node for layers and caches; owned by task_user (driver docker: by uid 1000), on a file system that overlayfs accepts (ext4, xfs), not on overlay."
   type        = string
   default     = "/var/lib/nomad-build-service/storage"
 }

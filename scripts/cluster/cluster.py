@@ -38,6 +38,7 @@ from .pack import Pack
 from .paths import StateDirectory, cache_directory
 from .ports import Ports
 from .servers.consul import Consul
+from .servers.docker import Docker
 from .servers.git_http import GitHttp
 from .servers.git_ssh import GitSsh
 from .servers.nomad import Nomad
@@ -78,6 +79,7 @@ class Cluster:
         self.registry = Registry(surroundings, demo)
         self.git_http = GitHttp(surroundings, demo)
         self.git_ssh = GitSsh(surroundings, demo)
+        self.docker = Docker(surroundings, owner)
         self.pack = Pack(self)
         self.buildah = Buildah(
             self.state.node / "bin" / "buildah", self.state.root / "images", self.task_account
@@ -256,7 +258,7 @@ class Cluster:
                     # A build that hangs must not keep the cluster: what is left is killed below.
                     self.nomad.stop_jobs(seconds=20)
             allocations = {path.name for path in self.state.allocations.glob("*-*-*-*-*")}
-            for server in reversed(self.servers):
+            for server in reversed((self.docker, *self.servers)):
                 server.stop()
             teardown.kill_remaining_processes(self.state.root)
             teardown.unmount_all(self.state.root)

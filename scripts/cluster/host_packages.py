@@ -98,6 +98,12 @@ DEMO_PACKAGES: tuple[Package, ...] = (
     Package("apache2-utils", _program("htpasswd")),
     Package("npm", _program("npm")),
     Package("prometheus", _program("prometheus"), ("prometheus.service",)),
+    Package("debootstrap", _program("debootstrap")),
+    Package(
+        "docker.io",
+        _program("dockerd"),
+        ("docker.service", "docker.socket", "containerd.service"),
+    ),
 )
 
 EMULATION_PACKAGES: tuple[Package, ...] = (

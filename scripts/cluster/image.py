@@ -29,7 +29,8 @@ from .paths import REPOSITORY, cache_directory
 from .toolchain import Toolchain
 
 NAME = "nomad-build-service"
-DEFAULT_DESTINATION = f"docker-daemon:{NAME}:latest"
+DEFAULT_NAME = f"{NAME}:{__version__}"
+"""A tag of its own: Nomad would pull `latest` before each task."""
 
 SUITE = "bookworm"
 PYTHON = (3, 11)
@@ -44,7 +45,7 @@ root=$($buildah mount "$container")
 debootstrap --variant=minbase "$suite" "$root" "$mirror"
 rm -f "$root"/etc/apt/sources.list.d/*
 printf '%s' "$sources" > "$root/etc/apt/sources.list"
-rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/archives/*.deb
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb
 $buildah umount "$container"
 $buildah commit --quiet "$container" "$base"
 """
@@ -61,8 +62,27 @@ class Image:
         self._progress = progress
         self._program = Toolchain(progress=progress).obtain(["buildah"])["buildah"].path
 
+    def make(self) -> str:
+        """Return the image's name in our storage; it is made unless it is there."""
+        with self._lock():
+            return self._made()
+
+    def load(self, docker_host: str = "", name: str = DEFAULT_NAME) -> None:
+        """Load the image into a Docker engine, unless it is there; default: the one at hand."""
+        environ = {**os.environ, **({"DOCKER_HOST": docker_host} if docker_host else {})}
+        with self._lock():
+            reference = self._made()
+            began = time.monotonic()
+            # An archive names the image as we do, too: that is how it is known again.
+            if subprocess.run(["docker", "tag", reference, name], env=environ, capture_output=True).returncode:
+                with tempfile.TemporaryDirectory(prefix="load-", dir=self._directory) as directory:
+                    archive = Path(directory) / "image.tar"
+                    self._buildah("push", "--quiet", reference, f"docker-archive:{archive}:{name}")
+                    self._run(["docker", "load", "--input", str(archive)], environ)
+            self._progress(f"{name} loaded in {time.monotonic() - began:.1f} s")
+
     def put(self, destination: str) -> None:
-        """Copy the image to where `buildah push` can: `docker-daemon:NAME:TAG`, `docker://…`."""
+        """Copy the image to where `buildah push` can, such as docker://REGISTRY/NAME:TAG."""
         with self._lock():
             reference = self._made()
             began = time.monotonic()
@@ -256,13 +276,21 @@ def _digest(*texts: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the image and put it to the destination that is given."""
+    """Make the image, and load it into the engine at hand or put it to the destination given."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print(f"usage: scripts/image [DESTINATION] (default: {DEFAULT_DESTINATION})")
+        print(
+            "usage: scripts/image [make | docker-archive:FILE:NAME:TAG | docker://REGISTRY/NAME:TAG]"
+        )
         return 2
     try:
-        Image().put(arguments[0] if arguments else DEFAULT_DESTINATION)
+        image = Image()
+        if arguments == ["make"]:
+            image.make()
+        elif arguments:
+            image.put(arguments[0])
+        else:
+            image.load()
     except ClusterError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1

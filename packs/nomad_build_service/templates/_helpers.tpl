@@ -25,6 +25,33 @@
 [[- /* Mounts of the certificate authorities that are given, for driver docker. */ -]]
 [[- define "certificates" ]][[ $mounts := list ]][[ range $path := . ]][[ if $path ]][[ $mounts = append $mounts (printf "%s:%s:ro" $path $path) ]][[ end ]][[ end ]][[ uniq $mounts | toStringList ]][[ end -]]
 
+[[- /* A container that may do as little as can be: for all tasks of driver docker. */ -]]
+[[- define "container" ]]
+        image           = [[ var "image" . | quote ]]
+        network_mode    = [[ var "network_mode" . | quote ]]
+        cap_drop        = ["all"]
+        readonly_rootfs = true
+
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+          tmpfs_options {
+            size = 67108864
+          }
+        }
+[[- end -]]
+
+[[- /* Layers and caches, as a host volume of the nodes: in a group, and in a task. */ -]]
+[[- define "storage_volume" ]]
+[[- if and (eq (var "driver" .) "docker") (var "storage_volume" .) ]]
+
+    volume "storage" {
+      type   = "host"
+      source = [[ var "storage_volume" . | quote ]]
+    }
+[[- end ]]
+[[- end -]]
+
 [[- /* A task of the runner. Arguments: root context, phase name. */ -]]
 [[- define "runner_driver" ]]
 [[- $ := index . 0 ]]
@@ -35,24 +62,43 @@
 
       config {
 [[- if eq (var "driver" $) "docker" ]]
-        image        = [[ var "image" $ | quote ]]
-        command      = "nbs-task"
-        args         = ["[[ index . 1 ]]"]
-        cap_drop     = ["all"]
+        command         = "nbs-task"
+        args            = ["[[ index . 1 ]]"]
+[[- template "container" $ ]]
+
+        # newuidmap's; with them, user namespaces map the subordinate ids. The profile is Docker's
+        # own with the calls that make and enter namespaces.
         cap_add      = ["setuid", "setgid"]
         security_opt = ["seccomp=[[ var "seccomp_profile" $ ]]"]
-        volumes      = ["[[ var "storage_dir" $ ]]:[[ var "storage_dir" $ ]]"[[ if var "vault_cacert" $ ]], "[[ var "vault_cacert" $ ]]:[[ var "vault_cacert" $ ]]:ro"[[ end ]]]
+        pids_limit   = 16384
+[[- if has (index . 1) (list "build" "test") ]]
         devices      = [{ host_path = "/dev/net/tun", container_path = "/dev/net/tun" }]
+[[- end ]]
+[[- $volumes := list ]]
+[[- if not (var "storage_volume" $) ]][[ $volumes = append $volumes (printf "%s:%s" (var "storage_dir" $) (var "storage_dir" $)) ]][[ end ]]
+[[- if var "vault_cacert" $ ]][[ $volumes = append $volumes (printf "%s:%s:ro" (var "vault_cacert" $) (var "vault_cacert" $)) ]][[ end ]]
+        volumes      = [[ $volumes | toStringList ]]
 [[- else ]]
         command = "[[ var "node_prefix" $ ]]/bin/nbs-task"
         args    = ["[[ index . 1 ]]"]
 [[- end ]]
       }
+[[- if and (eq (var "driver" $) "docker") (var "storage_volume" $) ]]
+
+      volume_mount {
+        volume      = "storage"
+        destination = [[ var "storage_dir" $ | quote ]]
+      }
+[[- end ]]
 [[- end -]]
 
 [[- define "runner_env" ]]
       env {
         NBS_DRIVER                = [[ var "driver" . | quote ]]
+[[- if eq (var "driver" .) "docker" ]]
+        # Where the container has a network of its own, it cannot know the node's address.
+        NBS_NODE_ADDRESS          = "${attr.unique.network.ip-address}"
+[[- end ]]
         NBS_STORAGE_DIR           = [[ var "storage_dir" . | quote ]]
         NBS_BUILDAH               = "[[ if eq (var "driver" .) "raw_exec" ]][[ var "node_prefix" . ]]/bin/[[ end ]]buildah"
         NBS_VAULT_ADDR            = [[ var "vault_addr" . | quote ]]
@@ -129,6 +175,7 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
 
   group "build" {
 [[- template "at_most_once" ]]
+[[- template "storage_volume" $ ]]
 
     ephemeral_disk {
       size = [[ $class.disk | int ]]

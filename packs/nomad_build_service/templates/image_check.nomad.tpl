@@ -11,6 +11,7 @@ job "[[ var "name_prefix" . ]]image-check" {
 
   group "check" {
 [[- template "at_most_once" ]]
+[[- template "storage_volume" . ]]
 
     # Looks at repository and Dockerfile; runs nothing of them. Reads the Git credential.
     task "source" {

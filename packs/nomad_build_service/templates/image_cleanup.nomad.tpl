@@ -11,6 +11,7 @@ job "[[ var "name_prefix" . ]]image-cleanup" {
 
   group "cleanup" {
 [[- template "at_most_once" ]]
+[[- template "storage_volume" . ]]
 
     # Removes intermediate images. Reads the credential of the intermediate repository.
     task "cleanup" {

@@ -11,6 +11,7 @@ job "[[ var "name_prefix" . ]]image-promote" {
 
   group "promote" {
 [[- template "at_most_once" ]]
+[[- template "storage_volume" . ]]
 
     task "promote" {
 [[ template "runner_driver" (list . "promote") ]]

@@ -12,6 +12,7 @@ job "[[ var "name_prefix" . ]]image-prune" {
   }
 
   group "prune" {
+[[- template "storage_volume" . ]]
     restart {
       attempts = 0
       mode     = "fail"

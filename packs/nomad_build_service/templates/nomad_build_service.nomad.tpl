@@ -71,11 +71,12 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
 
       config {
 [[- if eq (var "driver" .) "docker" ]]
-        image   = [[ var "image" . | quote ]]
-        command = "nbs"
-        args    = ["serve"]
-        ports   = ["http", "metrics"]
-        volumes = [[ template "certificates" (list (var "webhook_cacert" .) (var "auth_cacert" .) (var "nomad_cacert" .) (var "consul_cacert" .) (var "vault_cacert" .)) ]]
+        command      = "nbs"
+        args         = ["serve"]
+        ports        = ["http", "metrics"]
+        security_opt = ["no-new-privileges"]
+        volumes      = [[ template "certificates" (list (var "webhook_cacert" .) (var "auth_cacert" .) (var "nomad_cacert" .) (var "consul_cacert" .) (var "vault_cacert" .)) ]]
+[[- template "container" . ]]
 [[- else ]]
         command = "[[ var "node_prefix" . ]]/bin/nbs"
         args    = ["serve"]
@@ -99,7 +100,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
 [[- end ]]
 
       env {
-        NBS_BIND             = "[[ if eq (var "driver" .) "docker" ]]0.0.0.0[[ else ]]${NOMAD_IP_http}[[ end ]]"
+        NBS_BIND             = "[[ if and (eq (var "driver" .) "docker") (ne (var "network_mode" .) "host") ]]0.0.0.0[[ else ]]${NOMAD_IP_http}[[ end ]]"
         NBS_PORT             = "${NOMAD_PORT_http}"
         NBS_METRICS_PORT     = "${NOMAD_PORT_metrics}"
         NBS_NAMESPACE        = [[ var "namespace" . | quote ]]

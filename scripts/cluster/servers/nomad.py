@@ -13,6 +13,7 @@ from ..http import get_json, put, status_of
 from ..secrets_file import token
 from ..waiting import wait_for
 from .consul import Consul
+from .docker import docker_host
 from .server import Server, Surroundings
 
 READY_SECONDS = 60
@@ -75,6 +76,7 @@ class Nomad(Server):
             consul_token=self._consul.nomad_token,
             vault_address=self._vault_address,
             cacert=self.state.cacert,
+            docker_host=docker_host(self.state),
         )
         return [str(self.state.bin / "nomad"), "agent", f"-config={config}"]
 
