@@ -79,8 +79,9 @@ class Sandbox:
             "_CONTAINERS_ROOTLESS_UID": str(uid),
             "_CONTAINERS_ROOTLESS_GID": str(gid),
         }
+        self._in_container = driver == "docker"
         # Docker masks /proc, which forbids mounting a new one; the container's own stays in view.
-        self._mount_proc = () if driver == "docker" else ("--mount-proc",)
+        self._mount_proc = () if self._in_container else ("--mount-proc",)
         self._allow = tuple(allow)
         self._emulators: tuple[str, ...] = ()
 
@@ -105,10 +106,10 @@ class Sandbox:
         except OSError as error:
             raise PhaseFailed("NodeNotPrepared", f"unshare cannot be run: {error}") from error
         if code:
-            raise PhaseFailed(
-                "UserNamespaceUnavailable",
-                f"{argv[0]} cannot be run in a namespace: {said.strip()}",
-            )
+            message = f"{argv[0]} cannot be run in a namespace: {said.strip()}"
+            if self._in_container and "unshare failed" in said:
+                message += "; the container's seccomp or AppArmor profile forbids namespaces"
+            raise PhaseFailed("UserNamespaceUnavailable", message)
         return output
 
     def run(
@@ -239,8 +240,9 @@ class _Slirp:
                 else ""
             )
             self.stop()
-            last = said.strip().splitlines()[-1:] or ["it gave no message"]
-            raise PhaseFailed("NetworkIsolationUnavailable", f"slirp4netns failed: {last[0]}")
+            # Its last line names the child that failed, the one before what it failed at.
+            last = "; ".join(said.strip().splitlines()[-3:]) or "it gave no message"
+            raise PhaseFailed("NetworkIsolationUnavailable", f"slirp4netns failed: {last}")
 
     def stop(self) -> None:
         """End it and wait for its end."""

@@ -65,11 +65,13 @@ def _be_killed_first() -> None:
 
 
 def _own_sysfs() -> None:
-    """Show the sandbox's own network under /sys: the mount before it is the host's."""
+    """Show the sandbox's own network under /sys, or none: the mount before it shows the host's."""
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-    # Refused where parts of /sys are masked (docker); what is seen there is the container's own.
-    libc.mount(b"sysfs", b"/sys", b"sysfs", flags, None)
+    if libc.mount(b"sysfs", b"/sys", b"sysfs", flags, None):
+        # Refused where parts of /sys are masked (docker): what names interfaces is covered.
+        for folder in (b"/sys/class/net", b"/sys/devices/virtual/net"):
+            libc.mount(b"tmpfs", folder, b"tmpfs", flags, None)
 
 
 def _emulate(registrations: list[str]) -> None:

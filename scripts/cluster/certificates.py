@@ -34,11 +34,12 @@ class Authority:
         if not (key.exists() and certificate.exists()) or self._ends_soon():
             self._make()
 
-    def certificate(self, name: str) -> Certificate:
-        """Sign a new certificate for a server on loopback, or for who calls one."""
+    def certificate(self, name: str, *more: str) -> Certificate:
+        """Sign a new certificate for a server on loopback (and `more` addresses), or a caller."""
         key = ec.generate_private_key(ec.SECP256R1())
         authority = x509.load_pem_x509_certificate(self.file.read_bytes())
-        addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
+        texts = ("127.0.0.1", "::1", *more)
+        addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in texts]
         signed = (
             _builder(name, authority.subject, key.public_key())
             .add_extension(
