@@ -1,9 +1,9 @@
 """The image `nomad-build-service`, made of `nomad/image/Dockerfile` without pulling anything.
 
-Its base is a Debian that debootstrap makes from the machine's own mirror, built once and kept as an
-image of its own; Buildah and the Python packages come from the project's cache. Everything is done
-by Buildah as root, with a storage in the cache; an image is found there again under the hash of what
-it is made of.
+Its base is a Debian that debootstrap makes from the machine's own mirror, made once and kept as an
+image of its own; Buildah and the Python packages come from the project's cache. Buildah does
+everything as root, with a storage in the cache, where an image is found again under the hash of
+what it is made of.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ class Image:
             reference = self._made()
             began = time.monotonic()
             # An archive names the image as we do, too: that is how it is known again.
-            if subprocess.run(["docker", "tag", reference, name], env=environ, capture_output=True).returncode:
+            tagged = subprocess.run(
+                ["docker", "tag", reference, name], env=environ, capture_output=True, check=False
+            )
+            if tagged.returncode != 0:
                 with tempfile.TemporaryDirectory(prefix="load-", dir=self._directory) as directory:
                     archive = Path(directory) / "image.tar"
                     self._buildah("push", "--quiet", reference, f"docker-archive:{archive}:{name}")

@@ -14,9 +14,7 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def copy_of_image_build(
-    builds: Builds, change: Callable[[dict[str, Any]], None]
-) -> Iterator[str]:
+def copy_of_image_build(builds: Builds, change: Callable[[dict[str, Any]], None]) -> Iterator[str]:
     """Register a copy with `change` made to each task; its name, which Vault's roles let in."""
     name = f"{JOB}-copy{next(_numbers)}"
     job = builds.job(JOB) | {"ID": name, "Name": name}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,54 +14,48 @@ from cluster.certificates import Authority
 from cluster.cluster import Cluster
 
 
-@contextmanager
-def forwarded(address: str, port: int, *, tls: ssl.SSLContext | None = None) -> Iterator[None]:
-    """Forward ADDRESS:PORT to the same port of 127.0.0.1.
+class Forwarding:
+    """Forwards ports of an address to the same ports of 127.0.0.1, in a thread of its own.
 
-    With `tls`, that is the certificate for callers, and the server's own is not looked at.
+    Where callers are spoken to with a certificate, the server's own is not looked at.
     """
-    done = threading.Event()
-    with socket.create_server((address, port)) as server:
-        server.settimeout(0.2)
 
-        def serve() -> None:
-            while not done.is_set():
-                with contextlib.suppress(OSError):
-                    near, _ = server.accept()
-                    threading.Thread(target=_join, args=(near, port, tls), daemon=True).start()
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._servers: list[asyncio.Server] = []
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    def add(self, address: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        async def join(near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+            unverified = ssl._create_unverified_context() if tls else None
+            far, far_out = await asyncio.open_connection("127.0.0.1", port, ssl=unverified)
+            await asyncio.gather(_copy(near, far_out), _copy(far, near_out))
+
+        begun = asyncio.start_server(join, address, port, ssl=tls)
+        self._servers.append(asyncio.run_coroutine_threadsafe(begun, self._loop).result(10))
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
 
-def _join(near: socket.socket, port: int, tls: ssl.SSLContext | None) -> None:
-    far = socket.create_connection(("127.0.0.1", port))
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        near.settimeout(60)
-        far.settimeout(60)
-        if tls:
-            near = tls.wrap_socket(near, server_side=True)
-            unverified = ssl._create_unverified_context()
-            far = unverified.wrap_socket(far)
-        back = threading.Thread(target=_copy, args=(far, near), daemon=True)
-        back.start()
-        _copy(near, far)
-        back.join()
-    near.close()
-    far.close()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+        target.close()
 
 
 @contextmanager
@@ -74,12 +68,15 @@ def servers_at(cluster: Cluster, address: str, directory: Path) -> Iterator[None
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(directory / "cert.pem", directory / "key.pem")
     plain = (cluster.registry.host, cluster.git_http.url("x", private=True).split("/")[2])
-    with contextlib.ExitStack() as stack:
+    forwarding = Forwarding()
+    try:
         for port in _ports(plain):
-            stack.enter_context(forwarded(address, port))
+            forwarding.add(address, port)
         for port in _ports([cluster.vault.address]):
-            stack.enter_context(forwarded(address, port, tls=tls))
+            forwarding.add(address, port, tls)
         yield
+    finally:
+        forwarding.close()
 
 
 def _ports(addresses: Sequence[str]) -> list[int]:
