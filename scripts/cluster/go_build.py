@@ -40,8 +40,11 @@ def build(
     log = cache / "logs" / f"{program.name}-build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", str(target)]
-    if program.stripped:
-        argv += ["-ldflags", "-s -w"]
+    flags = ["-s", "-w"] if program.stripped else []
+    if program.version_variable:
+        flags += ["-X", f"{program.version_variable}={program.version}"]
+    if flags:
+        argv += ["-ldflags", " ".join(flags)]
     if program.tags:
         argv += ["-tags", program.tags]
     argv.append(program.package)

@@ -17,7 +17,8 @@ class Program:
 
     `oldest` and `below` bound the versions that are accepted from `PATH` (oldest included,
     below excluded). `package` is what `go build` compiles inside `nomad/toolchain/<name>`.
-    `sums` maps Go's architecture name to the archive's SHA-256.
+    `version_variable` is the Go variable that a program takes its version from, where it has to be
+    told. `sums` maps Go's architecture name to the archive's SHA-256.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Program:
     package: str
     tags: str = ""
     stripped: bool = False
+    version_variable: str = ""
     sums: dict[str, str] = field(default_factory=dict)
 
 
@@ -94,6 +96,16 @@ PROGRAMS: dict[str, Program] = {
             tags="seccomp containers_image_openpgp exclude_graphdriver_btrfs",
             # Buildah copies its whole binary into memory twice for every command it runs.
             stripped=True,
+        ),
+        Program(
+            name="docker-compose",
+            version="2.40.3",
+            oldest=(2, 24, 0),
+            below=(6, 0, 0),
+            version_argument="version",
+            package="github.com/docker/compose/v2/cmd",
+            stripped=True,
+            version_variable="github.com/docker/compose/v2/internal.Version",
         ),
     )
 }
