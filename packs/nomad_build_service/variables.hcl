@@ -45,7 +45,7 @@ variable "image" {
 }
 
 variable "network_mode" {
-  description = "Driver docker: the network of all tasks: bridge, host, or a network of the engine. It must reach Git, registry, Vault and Consul; steps and tests get networks of their own within it."
+  description = "Driver docker: the network of the build tasks: bridge, host, or a network of the engine. It must reach Git, registry and Vault; steps and tests get networks of their own within it. The controller always has the node's."
   type        = string
   default     = "bridge"
 }

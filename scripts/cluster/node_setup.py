@@ -24,6 +24,9 @@ from .toolchain import Toolchain
 
 DEMO_USER = "nbs-demo"
 DEFAULT_STORAGE = Path("/var/lib/nomad-build-service/storage")
+SECCOMP = REPOSITORY / "packs" / "nomad_build_service" / "seccomp.json"
+IMAGE_UID = 1000
+"""User `build` of the image (nomad/image/Dockerfile)."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,15 @@ class Options:
     emulation: bool
     controller: bool
     host_only: bool
+    docker: bool
     check: bool
     quiet: bool
 
 
 def steps(options: Options) -> list[Step]:
     """Return the steps in the order in which they must be done."""
+    if options.docker:
+        return _docker_steps(options)
     packages = host_packages.NODE_PACKAGES + host_packages.BUILD_PACKAGES
     if options.demo_servers:
         packages += host_packages.DEMO_PACKAGES
@@ -74,16 +80,7 @@ def steps(options: Options) -> list[Step]:
             )
         )
     result += [
-        Step(
-            "/dev/net/tun open to every user",
-            lambda: [] if host_kernel.tun_is_open() else ["/dev/net/tun with mode 0666"],
-            host_kernel.open_tun,
-        ),
-        Step(
-            "kernel settings for user namespaces",
-            lambda: [f"{name}={value}" for name, value in host_kernel.wrong_sysctls().items()],
-            lambda: host_kernel.set_sysctls(host_kernel.wrong_sysctls()),
-        ),
+        *_kernel_steps(),
         Step(
             f"namespaces as user {options.user}",
             lambda: _namespaces_lacking(options.user),
@@ -108,11 +105,52 @@ def steps(options: Options) -> list[Step]:
     return result
 
 
+def _kernel_steps() -> list[Step]:
+    return [
+        Step(
+            "/dev/net/tun open to every user",
+            lambda: [] if host_kernel.tun_is_open() else ["/dev/net/tun with mode 0666"],
+            host_kernel.open_tun,
+        ),
+        Step(
+            "kernel settings for user namespaces",
+            lambda: [f"{name}={value}" for name, value in host_kernel.wrong_sysctls().items()],
+            lambda: host_kernel.set_sysctls(host_kernel.wrong_sysctls()),
+        ),
+    ]
+
+
+def _docker_steps(options: Options) -> list[Step]:
+    """What a node with driver docker must have beside its engine: programs are in the image."""
+    profile = options.prefix / SECCOMP.name
+
+    def place() -> None:
+        options.prefix.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(SECCOMP, profile)
+        profile.chmod(0o644)
+
+    def lacking() -> list[str]:
+        same = profile.exists() and profile.read_bytes() == SECCOMP.read_bytes()
+        return [] if same else [str(profile)]
+
+    return [
+        *_kernel_steps(),
+        Step(
+            f"storage for layers and caches in {options.storage}",
+            lambda: _storage_lacking(options),
+            lambda: _make_storage(options),
+        ),
+        Step("seccomp profile of the pack", lacking, place),
+    ]
+
+
 def _storage_lacking(options: Options) -> list[str]:
     try:
         owner = options.storage.stat().st_uid
     except OSError:
         return [str(options.storage)]
+    if options.docker:
+        return [] if owner == IMAGE_UID else [f"{options.storage} owned by uid {IMAGE_UID}"]
     if host_accounts.exists(options.user) and owner == _uid(options.user):
         return []
     return [f"{options.storage} owned by {options.user}"]
@@ -120,7 +158,10 @@ def _storage_lacking(options: Options) -> list[str]:
 
 def _make_storage(options: Options) -> None:
     options.storage.mkdir(parents=True, exist_ok=True)
-    shutil.chown(options.storage, options.user)
+    if options.docker:
+        os.chown(options.storage, IMAGE_UID, IMAGE_UID)
+    else:
+        shutil.chown(options.storage, options.user)
     options.storage.chmod(0o700)
 
 
@@ -209,7 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def root_command(options: Options) -> str:
     """Return the command that prepares this machine, to be typed as it stands."""
-    argv = ["sudo", str(REPOSITORY / "scripts" / "node-setup"), "--user", options.user]
+    argv = ["sudo", str(REPOSITORY / "scripts" / "node-setup")]
+    argv += ["--docker"] if options.docker else ["--user", options.user]
     if options.demo_servers:
         argv.append("--with-demo-servers")
     if options.emulation:
@@ -282,6 +324,12 @@ def parse(arguments: Sequence[str] | None) -> Options:
         action="store_true",
         help="prepare the machine, install nothing below the prefix",
     )
+    parser.add_argument(
+        "--docker",
+        action="store_true",
+        help="prepare a node for driver docker, which has its engine: devices, storage and the"
+        " pack's seccomp profile; no package, no user",
+    )
     values = parser.parse_args(arguments)
     return Options(
         user=values.user or default_user(),
@@ -291,6 +339,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
         emulation=values.with_emulation,
         controller=values.with_controller,
         host_only=values.host_only,
+        docker=values.docker,
         check=values.check,
         quiet=values.quiet,
     )

@@ -64,7 +64,7 @@ def tasks(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_rendered_build_has_four_tasks_and_credentials_where_they_belong(
     cluster: Cluster, tmp_path: Path, driver: str
 ) -> None:
-    job = render(cluster, tmp_path, driver=driver)["image-build"]
+    job = render(cluster, tmp_path, driver=driver, network_mode="host")["image-build"]
     found = tasks(job)
     hooks = {
         name: [block["hook"].strip('"') for block in task.get("lifecycle", [])]
@@ -119,6 +119,7 @@ def test_rendered_classes_and_prefix(cluster: Cluster, tmp_path: Path) -> None:
         ({"audit": "none"}, "audit"),
         ({"auth_mode": "jwt"}, "auth_audience"),
         ({"intermediate_repository": "host/x:tag"}, "intermediate_repository"),
+        ({"driver": "docker", "vault_addr": "https://127.0.0.1:8200"}, "network_mode"),
     ],
 )
 def test_wrong_variables_are_refused_by_name(
@@ -129,6 +130,20 @@ def test_wrong_variables_are_refused_by_name(
     done = nomad_pack(cluster, "render", str(PACK), "--name", "t", "-f", str(file))
     assert done.returncode != 0
     assert word in done.stdout + done.stderr
+
+
+def test_rendered_host_volume_takes_the_place_of_a_bound_directory(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    jobs = render(cluster, tmp_path, driver="docker", network_mode="host", storage_volume="layers")
+    for name in ("image-build", "image-prune", "image-promote", "image-check", "image-cleanup"):
+        for group in (body for one in jobs[name]["group"] for body in one.values()):
+            assert [volume for one in group["volume"] for volume in one] == ['"storage"'], name
+        for task in tasks(jobs[name]).values():
+            bound = [one.strip('"') for one in task["config"][0]["volumes"]]
+            assert not [one for one in bound if one.startswith(str(cluster.state.storage))]
+            destination = task["volume_mount"][0]["destination"].strip('"')
+            assert destination == str(cluster.state.storage)
 
 
 def test_what_owners_may_use_reaches_the_controller_and_its_tasks(

@@ -18,8 +18,7 @@ def make(cluster: Cluster, engine: Docker) -> dict[str, str]:
         name: str((cluster.state.bin / name).resolve()) for name in ("consul", "vault", "nomad")
     } | {"registry": registry}
     return {
-        f"{name.upper()}_IMAGE": _image(engine, name, Path(path))
-        for name, path in programs.items()
+        f"{name.upper()}_IMAGE": _image(engine, name, Path(path)) for name, path in programs.items()
     }
 
 

@@ -15,12 +15,11 @@ from operators import access_setup
 
 from cluster.cluster import Cluster
 from cluster.image import DEFAULT_NAME, Image
-from cluster.pack import PACK
+from cluster.node_setup import main as node_setup_main
 from cluster.servers.docker import Docker
 
 PREFIX = "docker-"
 ACCESS = ("--name-prefix", PREFIX, "--role-prefix", "docker")
-UID = 1000  # of user `build` in the image
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,15 +51,15 @@ def engine(cluster: Cluster) -> Iterator[Docker]:
 
 def variables(cluster: Cluster) -> dict[str, object]:
     """The pack's variables for driver docker, the embedded cluster's servers on loopback."""
-    storage = cluster.state.root / "docker-storage"
-    storage.mkdir(exist_ok=True)
-    os.chown(storage, UID, UID)
+    prefix, storage = cluster.state.root / "docker-node", cluster.state.root / "docker-storage"
+    node_setup = ["--docker", "--prefix", str(prefix), "--storage", str(storage)]
+    assert node_setup_main(node_setup) == 0
     return {
         "name_prefix": PREFIX,
         "driver": "docker",
         "image": DEFAULT_NAME,
         "network_mode": "host",
-        "seccomp_profile": str(PACK / "seccomp.json"),
+        "seccomp_profile": str(prefix / "seccomp.json"),
         "storage_dir": str(storage),
         "vault_role_prefix": "docker",
         "consul_auth_method": "docker",

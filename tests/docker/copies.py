@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,10 +15,15 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def copy_of_image_build(builds: Builds, change: Callable[[dict[str, Any]], None]) -> Iterator[str]:
+def copy_of_image_build(
+    builds: Builds,
+    change: Callable[[dict[str, Any]], None],
+    volumes: dict[str, Any] | None = None,
+) -> Iterator[str]:
     """Register a copy with `change` made to each task; its name, which Vault's roles let in."""
     name = f"{JOB}-copy{next(_numbers)}"
     job = builds.job(JOB) | {"ID": name, "Name": name}
+    job["TaskGroups"][0]["Volumes"] = volumes
     for task in job["TaskGroups"][0]["Tasks"]:
         change(task)
     builds.nomad.post("/v1/jobs", json={"Job": job}).raise_for_status()
@@ -35,7 +41,5 @@ def copy_of_image_build(builds: Builds, change: Callable[[dict[str, Any]], None]
 
 def outcome(builds: Builds, allocation: dict[str, Any]) -> dict[str, Any]:
     """What `finish` wrote."""
-    import json
-
     found: dict[str, Any] = json.loads(builds.file(allocation["ID"], "finish/local/outcome.json"))
     return found

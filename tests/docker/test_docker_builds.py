@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
-from builds import Builds, eventually, nomad_job_id
+from builds import Builds, cli, eventually, nomad_job_id
+from copies import copy_of_image_build, outcome
 
 from cluster.servers.docker import Docker
 
@@ -78,8 +81,6 @@ def test_kill_while_building(builds: Builds, engine: Docker) -> None:
 
 
 def test_prune_removes_what_a_dead_build_left(builds: Builds) -> None:
-    import os
-
     builds.run(builds.request(builds.dockerfile("RUN true"), owner="prune"), "SUCCEEDED")
     storage = builds.cluster.state.root / "docker-storage"
     owner = max(storage.iterdir(), key=lambda path: (path / "lock").stat().st_mtime)
@@ -93,10 +94,59 @@ def test_prune_removes_what_a_dead_build_left(builds: Builds) -> None:
     eventually("the dead build's files are gone", lambda: not dead.exists())
 
 
+VOLUME = """
+name      = "layers"
+type      = "host"
+plugin_id = "mkdir"
+node_id   = "%s"
+capability {
+  access_mode     = "single-node-multi-writer"
+  attachment_mode = "file-system"
+}
+parameters {
+  uid  = 1000
+  gid  = 1000
+  mode = "0700"
+}
+"""
+
+
+def test_storage_in_a_host_volume(builds: Builds, tmp_path: Path) -> None:
+    """As the pack's storage_volume has it, without any directory of the node bound by path."""
+    (tmp_path / "volume.hcl").write_text(VOLUME % builds.cluster.nomad.node()["ID"])
+    made = cli(builds.cluster, "nomad", "volume", "create", "-detach", str(tmp_path / "volume.hcl"))
+    assert made.returncode == 0, made.stderr
+    storage = str(builds.cluster.state.root / "docker-storage")
+
+    def change(task: dict[str, Any]) -> None:
+        bound = task["Config"]["volumes"]
+        task["Config"]["volumes"] = [one for one in bound if not one.startswith(storage)]
+        task["VolumeMounts"] = [{"Volume": "storage", "Destination": storage}]
+
+    volumes = {
+        "storage": {
+            "Name": "storage",
+            "Type": "host",
+            "Source": "layers",
+            "AccessMode": "single-node-multi-writer",
+            "AttachmentMode": "file-system",
+        }
+    }
+    request = builds.request(builds.dockerfile("RUN true"), test_commands=["true"])
+    try:
+        with copy_of_image_build(builds, change, volumes) as name:
+            ended = builds.await_end(builds.dispatch(request, name))
+            found = outcome(builds, ended)
+            assert found["status"] == "SUCCEEDED", found["failure"]
+            assert builds.tags(request) == ["v1"]
+    finally:
+        gone = cli(builds.cluster, "nomad", "volume", "status", "-type", "host", "-json")
+        for volume in json.loads(gone.stdout):
+            cli(builds.cluster, "nomad", "volume", "delete", "-type", "host", volume["ID"])
+
+
 def test_container_has_no_more_than_it_needs(builds: Builds, engine: Docker) -> None:
     """What the engine was told, of the container in which a build step runs at this moment."""
-    import json
-
     job_id = builds.submit(builds.request(builds.dockerfile("RUN echo has-begun; sleep 300")))
     builds.await_log(job_id, "has-begun")
     allocation = builds.allocation(nomad_job_id(job_id))

@@ -6,6 +6,7 @@
 [[- if not (has (var "auth_mode" .) (list "none" "jwt" "nomad" "jwt,nomad")) ]][[ fail (printf "variable auth_mode must be nomad, jwt, jwt,nomad or none, not %q" (var "auth_mode" .)) ]][[ end -]]
 [[- if and (hasPrefix "jwt" (var "auth_mode" .)) (or (not (var "auth_audience" .)) (and (not (var "auth_issuer" .)) (not (var "auth_jwks_url" .)))) ]][[ fail "auth_mode jwt needs auth_audience, and auth_issuer or auth_jwks_url" ]][[ end -]]
 [[- if not (has (var "audit" .) (list "changes" "all")) ]][[ fail (printf "variable audit must be changes or all, not %q" (var "audit" .)) ]][[ end -]]
+[[- if and (eq (var "driver" .) "docker") (ne (var "network_mode" .) "host") (regexMatch "^https?://(127\\.|localhost|\\[::1\\])" (var "vault_addr" .)) ]][[ fail (printf "variable vault_addr is %s, which tasks on network %s do not reach: name another address, or network_mode host" (var "vault_addr" .) (var "network_mode" .)) ]][[ end -]]
 [[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]
@@ -28,7 +29,6 @@
 [[- /* A container that may do as little as can be: for all tasks of driver docker. */ -]]
 [[- define "container" ]]
         image           = [[ var "image" . | quote ]]
-        network_mode    = [[ var "network_mode" . | quote ]]
         cap_drop        = ["all"]
         readonly_rootfs = true
 
@@ -46,8 +46,10 @@
 [[- if and (eq (var "driver" .) "docker") (var "storage_volume" .) ]]
 
     volume "storage" {
-      type   = "host"
-      source = [[ var "storage_volume" . | quote ]]
+      type            = "host"
+      source          = [[ var "storage_volume" . | quote ]]
+      access_mode     = "single-node-multi-writer"
+      attachment_mode = "file-system"
     }
 [[- end ]]
 [[- end -]]
@@ -64,6 +66,7 @@
 [[- if eq (var "driver" $) "docker" ]]
         command         = "nbs-task"
         args            = ["[[ index . 1 ]]"]
+        network_mode    = [[ var "network_mode" $ | quote ]]
 [[- template "container" $ ]]
 
         # newuidmap's; with them, user namespaces map the subordinate ids. The profile is Docker's

@@ -74,6 +74,8 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         command      = "nbs"
         args         = ["serve"]
         ports        = ["http", "metrics"]
+        # It reaches Consul's agent on the node's loopback, as it does without a container.
+        network_mode = "host"
         security_opt = ["no-new-privileges"]
         volumes      = [[ template "certificates" (list (var "webhook_cacert" .) (var "auth_cacert" .) (var "nomad_cacert" .) (var "consul_cacert" .) (var "vault_cacert" .)) ]]
 [[- template "container" . ]]
@@ -100,7 +102,7 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
 [[- end ]]
 
       env {
-        NBS_BIND             = "[[ if and (eq (var "driver" .) "docker") (ne (var "network_mode" .) "host") ]]0.0.0.0[[ else ]]${NOMAD_IP_http}[[ end ]]"
+        NBS_BIND             = "${NOMAD_IP_http}"
         NBS_PORT             = "${NOMAD_PORT_http}"
         NBS_METRICS_PORT     = "${NOMAD_PORT_metrics}"
         NBS_NAMESPACE        = [[ var "namespace" . | quote ]]
