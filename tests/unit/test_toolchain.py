@@ -261,7 +261,7 @@ def test_two_at_once_fetch_once(tmp_path: Path, releases: Releases) -> None:
 
 def test_every_pinned_archive_has_a_sum_for_both_architectures() -> None:
     for program in pins.PROGRAMS.values():
-        if program.name == "buildah":
+        if program.name in ("buildah", "docker-compose"):  # no archive that the pins know
             assert program.sums == {}
             continue
         assert set(program.sums) == {"amd64", "arm64"}
