@@ -92,8 +92,8 @@ class Sandbox:
     def probe(self, argv: Sequence[str]) -> str:
         """Standard output of a trusted program that proves that namespaces can be had here.
 
-        Raises PhaseFailed(UserNamespaceUnavailable). Under some seccomp profiles `unshare
-        --map-auto` hangs for ever, hence the time limit.
+        Raises PhaseFailed(UserNamespaceUnavailable). Under some seccomp profiles
+        `unshare --map-auto` hangs for ever, hence the time limit.
         """
         try:
             code, output, said = self.capture(argv, Deadline.after(_PROBE_SECONDS))

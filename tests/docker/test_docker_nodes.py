@@ -28,7 +28,7 @@ def test_dockers_own_seccomp_profile(builds: Builds) -> None:
 
     with copy_of_image_build(builds, change) as name:
         failure, took = failure_of(builds, name)
-    assert failure["reason"] == "NodeNotPrepared", failure
+    assert failure["reason"] == "UserNamespaceUnavailable", failure
     assert "seccomp" in failure["message"]
     assert took < 30
 
@@ -39,7 +39,7 @@ def test_without_the_capabilities_of_newuidmap(builds: Builds) -> None:
 
     with copy_of_image_build(builds, change) as name:
         failure, _ = failure_of(builds, name)
-    assert failure["reason"] == "NodeNotPrepared", failure
+    assert failure["reason"] == "UserNamespaceUnavailable", failure
 
 
 def test_without_the_tun_device(builds: Builds) -> None:
