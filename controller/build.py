@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from controller import intermediate
 from controller.contract.results import PHASES
 
 _NANOSECONDS = 1_000_000_000
@@ -71,6 +72,13 @@ class Build:
     steps: tuple[dict[str, Any], ...] = ()
     cache: dict[str, Any] | None = None
     commands: tuple[dict[str, Any], ...] = ()
+    intermediate: dict[str, Any] | None = None
+
+    @property
+    def rerun_of(self) -> str | None:
+        """The build whose image it tests or publishes again, if it is a rerun."""
+        rerun = (self.config or {}).get("rerun") or {}
+        return rerun.get("job_id")
 
     @property
     def error(self) -> str | None:
@@ -107,6 +115,8 @@ class Build:
             "steps": list(self.steps),
             "cache": self.cache,
             "commands": list(self.commands),
+            "intermediate": intermediate.shown(self.intermediate),
+            "rerun_of": self.rerun_of,
             "failure": self.failure,
         }
         if self.message:
@@ -152,6 +162,7 @@ def from_record(record: dict[str, Any]) -> Build:
         steps=tuple(record["steps"]),
         cache=record["cache"],
         commands=tuple(record["commands"]),
+        intermediate=record.get("intermediate"),
     )
 
 

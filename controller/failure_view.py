@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from controller import problem
+from controller import intermediate, problem
 from controller.build import Build
 from controller.logs.excerpt import CHARACTERS_PER_TOKEN, cut
 
@@ -59,6 +59,7 @@ def view(build: Build, errors: Sequence[str] = ()) -> dict[str, Any]:
         "git_ref": config.get("git_ref"),
         "commit": build.commit,
         "documentation": f"{problem.PAGE}#reason-{failure['reason']}",
+        "intermediate": intermediate.reproduction(build),
         "next": _NEXT[failure.get("fix_owner") or "author"].format(phase=failure["phase"]),
     }
     excerpt = [cut(line, _LINE) for line in failure.get("excerpt") or []]

@@ -266,6 +266,7 @@ def _result_fields(facts: Facts) -> dict[str, Any]:
         "steps": tuple(merged.get("steps") or ()),
         "cache": merged.get("cache"),
         "commands": tuple(merged.get("commands") or ()),
+        "intermediate": merged.get("intermediate"),
     }
 
 

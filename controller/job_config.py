@@ -245,6 +245,11 @@ class JobConfig(Strict):
     build_network: Literal["egress", "none"] = Field(
         "egress", description="Network of RUN steps: the public one only, or none."
     )
+    keep_intermediate: bool = Field(
+        False,
+        description="Keep the image in the operator's private registry whatever comes of the "
+        "build, named after the job_id; without it, an image that fails its tests is kept.",
+    )
     clear_cache: bool = Field(
         False,
         description="Build without the layer cache; the same commit then gives the same digest.",

@@ -40,6 +40,8 @@ _RESULT: dict[str, Any] = {
     "commands": [dict],
     "references": [str],
     "cache": dict,
+    "intermediate": dict,
+    "problem": dict,
 }
 _FAILURE: dict[str, Any] = {
     "phase": str,
@@ -127,6 +129,7 @@ def parse_outcome(raw: bytes, *, alloc_id: str) -> dict[str, Any]:
     _check_failure(outcome.get("failure"), needed=outcome["status"] != "SUCCEEDED")
     _check(outcome, "commit", COMMIT)
     _check(outcome, "digest", DIGEST)
+    _check(outcome.get("intermediate") or {}, "digest", DIGEST)
     phases = outcome.get("phases")
     if not isinstance(phases, dict):
         raise ValueError("phases is missing")

@@ -55,6 +55,10 @@ class BuildStatus(Answer):
     steps: list[Object]
     cache: Object | None = None
     commands: list[Object]
+    intermediate: Object | None = Field(
+        None, description="The image that was kept: reference, digest, pull; or the problem."
+    )
+    rerun_of: str | None = Field(None, description="The build whose image it took, of rerunPhase.")
     config: Object | None = None
     metrics: Object = Field(description="The original's times; durations in nanoseconds.")
     webhook: Object | None = Field(

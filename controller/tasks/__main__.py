@@ -21,6 +21,7 @@ _TASKS = (
     "cleanup",
     "source",
     "push",
+    "keep",
 )
 _USAGE = f"usage: nbs-task {'|'.join(_TASKS)} (inside a Nomad task)"
 

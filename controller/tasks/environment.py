@@ -37,6 +37,8 @@ class TaskEnvironment:
     pull_credentials_path: str
     intermediate_repository: str
     intermediate_credentials_path: str
+    intermediate_pull_credentials_path: str
+    keep_failed: bool
     insecure_registries: tuple[str, ...]
     git_protocols: tuple[str, ...]
     git_hosts: tuple[str, ...]
@@ -90,6 +92,10 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         pull_credentials_path=environ.get("NBS_PULL_CREDENTIALS_PATH", ""),
         intermediate_repository=environ.get("NBS_INTERMEDIATE_REPOSITORY", ""),
         intermediate_credentials_path=environ.get("NBS_INTERMEDIATE_CREDENTIALS_PATH", ""),
+        intermediate_pull_credentials_path=environ.get(
+            "NBS_INTERMEDIATE_PULL_CREDENTIALS_PATH", ""
+        ),
+        keep_failed=environ.get("NBS_KEEP_FAILED_IMAGES") == "true",
         insecure_registries=_words(environ.get("NBS_INSECURE_REGISTRIES", "")),
         git_protocols=_words(environ.get("NBS_GIT_PROTOCOLS", "https,ssh")),
         git_hosts=_words(environ.get("NBS_GIT_HOSTS", "")),

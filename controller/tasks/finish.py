@@ -22,6 +22,7 @@ from controller.contract.results import (
     failure,
     phase_log_path,
 )
+from controller.tasks import intermediate
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.phase import read_request
@@ -47,6 +48,7 @@ _KEPT_FIELDS = (
 def run(environment: TaskEnvironment) -> int:
     """Write the outcome, then clean up. 0 means that the outcome counts."""
     outcome = _outcome(environment)
+    outcome["intermediate"] = _intermediate(environment)
     with directory(environment.task_dir) as own:
         write_json(own, OUTCOME_FILE, of_bounded_size(outcome, MAX_RESULT_BYTES))
     print(f"outcome: {outcome['status']}", flush=True)
@@ -109,6 +111,13 @@ def _outcome(environment: TaskEnvironment) -> dict[str, Any]:
         )
     outcome["finished_at"] = utc(datetime.now(UTC))
     return outcome
+
+
+def _intermediate(environment: TaskEnvironment) -> dict[str, Any] | None:
+    try:
+        return intermediate.kept(environment, read_request(environment))
+    except PhaseFailed:  # a request that is invalid: nothing was built
+        return None
 
 
 def _log_sizes(environment: TaskEnvironment) -> dict[str, Any]:

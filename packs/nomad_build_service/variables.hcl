@@ -169,15 +169,27 @@ variable "pull_credentials_path" {
 }
 
 variable "intermediate_repository" {
-  description = "Repository for images that one phase of a build keeps for another, such as registry.example.com/nbs/intermediate; tagged with the job_id, removed by cleanup. Empty: none are kept."
+  description = "Private repository for images that failed their tests, or whose request says keep_intermediate, such as registry.example.com/nbs/intermediate; tagged with the job_id, removed by cleanup and by age. Empty: none are kept."
   type        = string
   default     = ""
 }
 
 variable "intermediate_credentials_path" {
-  description = "Vault path (below registry/) of username and password for intermediate_repository, with the right to delete; empty for none."
+  description = "Vault path (below intermediate/) of username and password for intermediate_repository, with the rights to push and to delete there and nowhere else; empty for none."
   type        = string
   default     = ""
+}
+
+variable "intermediate_pull_credentials_path" {
+  description = "Vault path (below pull/) of username and password that may pull from intermediate_repository, for rerunPhase. Empty: pull_credentials_path is used."
+  type        = string
+  default     = ""
+}
+
+variable "keep_failed_images" {
+  description = "Keep the image of a build whose tests or publishing failed in intermediate_repository."
+  type        = bool
+  default     = true
 }
 
 variable "history_retention" {

@@ -54,6 +54,7 @@ PULL_SECRET = "nomad-build-service/pull/base"
 GIT_SECRET = "nomad-build-service/git/demo"
 GIT_SSH_SECRET = "nomad-build-service/git/demo-ssh"
 REGISTRY_SECRET = "nomad-build-service/registry/demo"
+INTERMEDIATE_SECRET = "nomad-build-service/intermediate/demo"
 
 Progress = Callable[[str], None]
 
@@ -172,6 +173,7 @@ class Cluster:
         login = {"username": self.registry.username, "password": self.registry.password}
         self.vault_put(PULL_SECRET, {**login, "registry": self.registry.host})
         self.vault_put(REGISTRY_SECRET, login)
+        self.vault_put(INTERMEDIATE_SECRET, login)
         self.vault_put(
             GIT_SECRET, {"username": self.git_http.username, "password": self.git_http.password}
         )

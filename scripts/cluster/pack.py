@@ -47,7 +47,7 @@ class Pack:
             "git_known_hosts": cluster.git_ssh.known_hosts,
             "pull_credentials_path": "secret/nomad-build-service/pull/base",
             "intermediate_repository": f"{cluster.registry.host}/nbs/intermediate",
-            "intermediate_credentials_path": "secret/nomad-build-service/registry/demo",
+            "intermediate_credentials_path": "secret/nomad-build-service/intermediate/demo",
         }
 
     def deploy(

@@ -80,8 +80,15 @@ def attempts_of_build(builds: Builds, plan: dict[str, Any]) -> dict[str, dict[st
         ]
 
     with copy_of_image_build(builds, attempt) as name:
-        allocation = builds.await_end(builds.dispatch({}, name))
+        child = builds.dispatch({}, name)
+
+        def over() -> dict[str, Any] | None:
+            allocation = builds.allocation(child) or {}
+            states = (allocation.get("TaskStates") or {}).values()
+            return allocation if states and all(s["State"] == "dead" for s in states) else None
+
+        allocation = eventually("every task has ended", over, 90)
         return {
             task: json.loads(builds.file(allocation["ID"], f"{task}/local/attempts.json"))
-            for task in ("build", "test", "publish", "finish")
+            for task in ("build", "test", "publish", "keep", "finish")
         }

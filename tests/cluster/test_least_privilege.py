@@ -18,14 +18,16 @@ from controller.clients.consul import ConsulClient, put
 from controller.errors import RefusedError, ServiceError
 from controller.settings import load
 
-ROLES = (f"{PREFIX}-build", f"{PREFIX}-publish", f"{PREFIX}-controller")
+ROLES = tuple(f"{PREFIX}-{name}" for name in ("build", "publish", "intermediate", "controller"))
 GIT = "secret/data/nomad-build-service/git/demo"
 PULL = "secret/data/nomad-build-service/pull/base"
 REGISTRY = "secret/data/nomad-build-service/registry/demo"
+INTERMEDIATE = "secret/data/nomad-build-service/intermediate/demo"
 SECRETS = (
     GIT,
     PULL,
     REGISTRY,
+    INTERMEDIATE,
     "secret/data/another-service/key",
     "secret/metadata/nomad-build-service/git?list=true",
     "sys/policies/acl/nbs-publish",
@@ -60,11 +62,18 @@ def found(cluster: Any, controller_address: str) -> dict[str, dict[str, Any]]:
         return attempts_of_build(builds, plan)
 
 
-@pytest.mark.parametrize(("task", "readable"), [("build", {GIT, PULL}), ("publish", {REGISTRY})])
+@pytest.mark.parametrize(
+    ("task", "role", "readable"),
+    [
+        ("build", "build", {GIT, PULL}),
+        ("publish", "publish", {REGISTRY}),
+        ("keep", "intermediate", {INTERMEDIATE}),
+    ],
+)
 def test_a_phase_reads_its_own_credentials_and_no_others(
-    found: dict[str, dict[str, Any]], task: str, readable: set[str]
+    found: dict[str, dict[str, Any]], task: str, role: str, readable: set[str]
 ) -> None:
-    own = f"{PREFIX}-{task}"
+    own = f"{PREFIX}-{role}"
     assert found[task]["roles"] == {role: 200 if role == own else 400 for role in ROLES}
     assert found[task]["secrets"] == {
         f"{own} {path}": 200 if path in readable else 403 for path in SECRETS
@@ -79,7 +88,7 @@ def test_tasks_without_credentials_have_no_identity(
     assert found[task]["roles"] == {}
 
 
-@pytest.mark.parametrize("task", ["build", "test", "publish", "finish"])
+@pytest.mark.parametrize("task", ["build", "test", "publish", "keep", "finish"])
 def test_no_task_of_a_build_gets_anything_from_nomad(
     found: dict[str, dict[str, Any]], task: str
 ) -> None:

@@ -121,6 +121,11 @@
         NBS_DISK_FLOOR_MB         = "[[ var "disk_floor_mb" . | int ]]"
 [[- end -]]
 
+[[- define "intermediate_env" ]]
+        NBS_INTERMEDIATE_REPOSITORY = [[ var "intermediate_repository" . | quote ]]
+        NBS_KEEP_FAILED_IMAGES      = "[[ var "keep_failed_images" . ]]"
+[[- end -]]
+
 [[- define "vault_identity" ]]
       identity {
         name = "vault"
@@ -197,6 +202,8 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
 [[ template "vault_identity" $ ]]
 [[ template "runner_env" $ ]]
         NBS_VAULT_ROLE            = "[[ var "vault_role_prefix" $ ]]-build"
+[[ template "intermediate_env" $ ]]
+        NBS_INTERMEDIATE_PULL_CREDENTIALS_PATH = [[ var "intermediate_pull_credentials_path" $ | quote ]]
       }
 
       resources {
@@ -254,6 +261,33 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
       kill_timeout = "20s"
     }
 
+[[- if var "intermediate_repository" $ ]]
+
+    # Pushes the image to intermediate_repository where it is kept; reads that credential only.
+    # It runs beside finish, which waits for it: a push that fails is a warning.
+    task "keep" {
+      lifecycle {
+        hook = "poststop"
+      }
+[[ template "runner_driver" (list $ "keep") ]]
+
+      dispatch_payload {
+        file = "request.json"
+      }
+[[ template "vault_identity" $ ]]
+[[ template "runner_env" $ ]]
+        NBS_VAULT_ROLE            = "[[ var "vault_role_prefix" $ ]]-intermediate"
+[[ template "intermediate_env" $ ]]
+        NBS_INTERMEDIATE_CREDENTIALS_PATH = [[ var "intermediate_credentials_path" $ | quote ]]
+      }
+
+      resources {
+        cpu    = 100
+        memory = 256
+      }
+    }
+[[- end ]]
+
     # Runs last, after success, failure and kill. No vault or template block: it must never block.
     task "finish" {
       lifecycle {
@@ -265,6 +299,7 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
         file = "request.json"
       }
 [[ template "runner_env" $ ]]
+[[ template "intermediate_env" $ ]]
       }
 
       resources {

@@ -22,7 +22,7 @@ job "[[ var "name_prefix" . ]]image-cleanup" {
       }
 [[ template "vault_identity" . ]]
 [[ template "runner_env" . ]]
-        NBS_VAULT_ROLE            = "[[ var "vault_role_prefix" . ]]-publish"
+        NBS_VAULT_ROLE            = "[[ var "vault_role_prefix" . ]]-intermediate"
 
         NBS_INTERMEDIATE_REPOSITORY       = [[ var "intermediate_repository" . | quote ]]
         NBS_INTERMEDIATE_CREDENTIALS_PATH = [[ var "intermediate_credentials_path" . | quote ]]
