@@ -106,6 +106,25 @@ class Dispatch:
         log.info("Build job submitted to Nomad: %s owner=%s new=%s", job_id, document["owner"], new)
         return Submission(job_id, created=new, joined=first is not None and not new)
 
+    async def again(self, document: dict[str, Any], token: str | None) -> Submission:
+        """Dispatch the request of an earlier build with what `controller.rerun` added to it.
+
+        Raises as `submit` does.
+        """
+        try:
+            payload = request.encode(document)
+        except request.PayloadTooLargeError as error:
+            raise RequestTooLargeError(str(error), "submitJob builds it anew") from error
+        parent = await self._parent(document)
+        child, new = await self._dispatch(parent, document, payload, token)
+        if not new:
+            await self._check_same(child, payload)
+        job_id = from_nomad(self._namespace, child).job_id
+        if new:
+            self._metrics.submitted.inc()
+        log.info("Build job submitted to Nomad: %s owner=%s new=%s", job_id, document["owner"], new)
+        return Submission(job_id, created=new, joined=False)
+
     async def _dispatch(
         self, parent: str, document: dict[str, Any], payload: bytes, token: str | None
     ) -> tuple[str, bool]:

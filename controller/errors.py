@@ -82,6 +82,13 @@ class NotPublishedError(ServiceError):
         )
 
 
+class NotRepeatableError(ServiceError):
+    """The build has not what a rerun of its phase needs."""
+
+    status = 409
+    name = "not_repeatable"
+
+
 class TooManyBuildsError(ServiceError):
     """As many builds are queued or running as the operator allows."""
 

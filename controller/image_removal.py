@@ -62,5 +62,5 @@ class ImageRemoval:
         await self._one_off.remove(child, state)
         return [
             ImageFate(one["job_id"], one["reference"], one["status"], one.get("why", ""))
-            for one in result["images"]
+            for one in result["fates"]
         ]

@@ -37,6 +37,7 @@ from controller.logs.stream import LogStreams
 from controller.metrics import Metrics
 from controller.one_off import OneOff
 from controller.promotion import Promotions
+from controller.rerun import Reruns
 from controller.settings import Settings
 from controller.waiting import Waiting
 from controller.watch import Watch
@@ -61,6 +62,7 @@ class Service:
     history_list: HistoryList
     cleanup: Cleanup
     promotions: Promotions
+    reruns: Reruns
     check: Check
     tickets: Tickets
     deliveries: Deliveries
@@ -97,6 +99,7 @@ async def running(
     retention = Retention(settings, history, current, cleanup, tickets)
     room = Room(settings, nomad, current, rules)
     gauges = Gauges(settings, nomad, builds, history, metrics)
+    dispatch = Dispatch(settings, nomad, credentials, rules, room, builds, metrics)
     service = Service(
         settings=settings,
         audit=audit,
@@ -105,7 +108,7 @@ async def running(
         builds=builds,
         logs=logs,
         follows=follows,
-        dispatch=Dispatch(settings, nomad, credentials, rules, room, builds, metrics),
+        dispatch=dispatch,
         health=health,
         log_streams=log_streams,
         waiting=Waiting(builds, logs, log_streams),
@@ -113,6 +116,7 @@ async def running(
         cleanup=cleanup,
         check=Check(settings, nomad, one_off, credentials, rules, vault),
         deliveries=deliveries,
+        reruns=Reruns(settings, builds, dispatch),
         promotions=Promotions(settings, one_off, builds, credentials, rules),
         tickets=tickets,
     )

@@ -31,6 +31,18 @@ def submit(client: Client, given: argparse.Namespace) -> int:
     return exit_codes.OK
 
 
+def rerun(client: Client, given: argparse.Namespace) -> int:
+    """Test or publish the image of an ended build again; nothing is rebuilt."""
+    fields = ("job_id", "phase", "idempotency_key")
+    answer = client.post("rerunPhase", {name: getattr(given, name) for name in fields})
+    if given.watch:
+        if not given.json:
+            print(f"job_id {answer['job_id']}", file=sys.stderr)
+        return _follow(client, answer["job_id"], as_json=given.json)
+    print(json.dumps(answer) if given.json else answer["job_id"])
+    return exit_codes.OK
+
+
 def check(client: Client, given: argparse.Namespace) -> int:
     """Look whether a build would get through, without building."""
     answer = client.post("checkJob", options.document(given))

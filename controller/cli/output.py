@@ -69,11 +69,21 @@ def build(build: dict[str, Any]) -> str:
             f" ({patch['files']} files, +{patch['additions']} -{patch['deletions']})"
         )
     lines += [f"  image    {reference}@{build['digest']}" for reference in build["references"]]
+    if rerun_of := build.get("rerun_of"):
+        lines.append(f"  rerun of {rerun_of}")
+    lines += _kept(build)
     if failure := build.get("failure"):
         lines.append(f"  {failure['phase']} {failure['reason']}: {failure['message']}")
         lines += [f"  | {text}" for text in failure["log_tail"][-10:]]
         lines.append(f"  {failure['hint']}")
     return "\n".join(lines)
+
+
+def _kept(answer: dict[str, Any]) -> list[str]:
+    kept = answer.get("intermediate") or {}
+    if problem := kept.get("problem"):
+        return [f"  kept     no image: {problem['reason']}: {problem['message']}"]
+    return [f"  {name:<8} {kept[name]}" for name in ("pull", "run") if kept.get(name)]
 
 
 def waited(answer: dict[str, Any]) -> str:
@@ -97,6 +107,7 @@ def failure(answer: dict[str, Any]) -> str:
     lines.append(f"  {answer['message']}")
     lines += [f"  step     {answer['step']}"] if answer["step"] else []
     lines += [f"  command  {answer['command']}"] if answer["command"] else []
+    lines += _kept(answer)
     lines += [f"  > {text}" for text in answer["error_lines"]]
     lines += [f"  | {text}" for text in answer["log_tail"]]
     retry = "may succeed when tried again" if answer["retryable"] else "will fail again unchanged"

@@ -226,6 +226,13 @@ _ALL = (
         "that is in the layer cache).",
     ),
     Reason(
+        "ImageGone",
+        _AUTHOR,
+        False,
+        "The image that was to be tested or published again was cleaned up: submitJob builds it "
+        "anew.",
+    ),
+    Reason(
         "TagProtected",
         _AUTHOR,
         False,

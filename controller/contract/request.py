@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from controller.contract import image_names
+from controller.contract import image_names, rerun
 from controller.contract.field_error import FieldError
 from controller.contract.json_schema import Problem, validate
 
@@ -74,11 +74,14 @@ def read(payload: bytes | None, meta: Mapping[str, str]) -> dict[str, Any]:
     Raises RequestError.
     """
     document = fold(decode(payload)) if payload else {}
+    again, problems = rerun.take(document)
+    if problems:
+        raise RequestError(problems)
     for key in META_KEYS:
         if meta.get(key):
             document.setdefault(key, meta[key])
     document.setdefault("owner", HAND_DISPATCH_OWNER)
-    return normalise(document)
+    return normalise(document) | ({rerun.FIELD: again} if again else {})
 
 
 def decode(payload: bytes) -> Any:

@@ -3,7 +3,7 @@
 `OPERATIONS` is the whole list, in the order in which every door shows it.
 """
 
-from controller.operations import builds, check, history, logs, promotion, waiting
+from controller.operations import builds, check, history, logs, promotion, rerun, waiting
 from controller.operations.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -14,6 +14,7 @@ OPERATIONS: tuple[Operation, ...] = (
     waiting.get_failure,
     logs.get_logs,
     builds.kill_job,
+    rerun.rerun_phase,
     history.get_history,
     promotion.promote_image,
     history.cleanup,

@@ -29,7 +29,7 @@ def pull(
     wanted: dict[str, list[str]] = {}
     for image, platform in dict.fromkeys(needs):
         wanted.setdefault(image, []).append(platform)
-    pulling = _Pull(phase, storage, sandbox)
+    pulling = Pull(phase, storage, sandbox)
     pulled: dict[str, list[str]] = {}
     with login(phase.environment.secrets_dir, credential) as authfile:
         for image, platforms in wanted.items():
@@ -40,7 +40,9 @@ def pull(
     return pulled
 
 
-class _Pull:
+class Pull:
+    """Fetches images into the storage of one build."""
+
     def __init__(self, phase: Phase, storage: OwnerStorage, sandbox: Sandbox) -> None:
         self._phase = phase
         self._storage = storage

@@ -17,6 +17,7 @@ from controller.tasks import (
     diagnosis,
     dockerfile,
     reproducible,
+    rerun,
     run_mounts,
     sealing,
     source_tree,
@@ -46,6 +47,8 @@ def work(phase: Phase) -> str:
     storage = OwnerStorage(phase.environment, phase.request)
     with storage.in_use():
         storage.prepare()
+        if phase.request.get("rerun"):
+            return rerun.work(phase, storage)
         return _Build(phase, storage).run()
 
 

@@ -44,7 +44,7 @@ def read(environment: TaskEnvironment) -> dict[str, Any]:
 
 
 def work(phase: Phase) -> str:
-    """Fills `images`: of each build whether it is removed, absent or kept, and why."""
+    """Fills `fates`: of each build whether its image it is removed, absent or kept, and why."""
     repository = phase.environment.intermediate_repository
     if not repository:
         raise PhaseFailed("InvalidRequest", "the pack variable intermediate_repository is empty")
@@ -56,7 +56,7 @@ def work(phase: Phase) -> str:
     wanted = {image_names.intermediate(repository, one): one for one in phase.request["job_ids"]}
     with login(phase.environment.secrets_dir, credential) as authfile:
         registry = Registry(env, authfile, phase.log, phase.deadline)
-        phase.fields["images"] = [
+        phase.fields["fates"] = [
             {"job_id": wanted[reference], "reference": reference, **fate}
             for reference, fate in _remove(phase, registry, repository, set(wanted)).items()
         ]

@@ -58,8 +58,12 @@ class TaskEnvironment:
 
     @property
     def identity_file(self) -> Path:
-        """The workload identity for Vault that Nomad writes for a task that has one."""
-        return self.secrets_dir / "nomad_vault.jwt"
+        """The workload identity for Vault that Nomad writes for a task that has one.
+
+        Once a task of an allocation has failed, Nomad issues no more of them: a poststop task would
+        wait a minute and start without. Its default identity it has from the allocation itself.
+        """
+        return self.secrets_dir / ("nomad_token" if self.task == "keep" else "nomad_vault.jwt")
 
     def owner_dir(self, owner: str, platforms: Sequence[str] = ()) -> Path:
         """The storage of one owner: layers are shared between its builds, never across owners.

@@ -53,6 +53,7 @@ def test_the_image_of_a_failed_test_is_kept_and_the_failure_says_how_to_run_it(
     assert again.exit_code == status["failure"]["exit_code"] == 1
 
     cleaned = builds.http.post("/mcp/cleanup", json={"job_id": job_id}).json()
+    assert cleaned["success"], cleaned
     assert cleaned["removed"]["images"] == [kept["reference"]]
     assert job_id not in kept_tags(builds)
 

@@ -274,7 +274,11 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
       dispatch_payload {
         file = "request.json"
       }
-[[ template "vault_identity" $ ]]
+
+      # The default one: after a task has failed Nomad issues no other to a poststop task.
+      identity {
+        file = true
+      }
 [[ template "runner_env" $ ]]
         NBS_VAULT_ROLE            = "[[ var "vault_role_prefix" $ ]]-intermediate"
 [[ template "intermediate_env" $ ]]

@@ -1,0 +1,105 @@
+"""Tests or publishes the image of an earlier build again; nothing is rebuilt.
+
+A rerun is a build of its own, dispatched with the earlier build's request and a reference to its
+image by digest. Which image that is comes from the record of the earlier build alone: callers name
+a build, and one of their own at that (`operation.admit` sees to it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from controller.build import Build
+from controller.builds import Builds
+from controller.contract import image_names
+from controller.contract.rerun import FIELD
+from controller.dispatch import Dispatch, Submission
+from controller.errors import NotRepeatableError
+from controller.settings import Settings
+
+_SUBMIT = "submitJob builds it anew"
+
+
+class Reruns:
+    """Starts reruns."""
+
+    def __init__(self, settings: Settings, builds: Builds, dispatch: Dispatch) -> None:
+        self._repository = settings.intermediate_repository
+        self._builds = builds
+        self._dispatch = dispatch
+
+    async def begin(self, job_id: str, phase: str, idempotency_key: str | None) -> Submission:
+        """Dispatch a rerun from `phase` on. A repeat with the same key gives the same one.
+
+        Raises UnknownBuildError, NotRepeatableError and what a submission raises.
+        """
+        build = await self._builds.get(job_id)
+        _check(build, phase)
+        image = self._image(build)
+        document = await self._document(build)
+        document |= {
+            "idempotency_key": idempotency_key,
+            FIELD: {"job_id": build.job_id, "phase": phase, "commit": build.commit, **image},
+        }
+        return await self._dispatch.again(document, _token(document, idempotency_key))
+
+    def _image(self, build: Build) -> dict[str, str]:
+        kept = build.intermediate or {}
+        reference = self._repository and image_names.intermediate(self._repository, build.job_id)
+        if kept.get("digest") and kept.get("reference") == reference:
+            repository, _, tag = str(reference).rpartition(":")
+            return {"image": repository, "tag": tag, "digest": kept["digest"]}
+        if build.status == "SUCCEEDED" and build.image and build.digest:
+            return {"image": build.image, "digest": build.digest}
+        raise NotRepeatableError(
+            f"the image of build {build.job_id} was not kept",
+            f"{_SUBMIT}; keep_intermediate keeps the image",
+        )
+
+    async def _document(self, build: Build) -> dict[str, Any]:
+        """The earlier request, whole; the record has it without the values that are hidden."""
+        if given := await self._builds.request(self._builds.parse(build.job_id)):
+            return given
+        config = dict(build.config or {})
+        hidden = [
+            name
+            for name, value in (
+                ("test.env", (config.get("test") or {}).get("env")),
+                ("patch", config.get("patch")),
+                ("webhook_url", config.get("webhook_url")),
+            )
+            if value
+        ]
+        if hidden or not config:
+            lost = " and ".join(hidden) or "request"
+            raise NotRepeatableError(
+                f"Nomad has forgotten build {build.job_id}, and the history does not keep its "
+                f"{lost}",
+                _SUBMIT,
+            )
+        return config | {"build_args": {}, "webhook_headers": {}}
+
+
+def _check(build: Build, phase: str) -> None:
+    if not build.status.final:
+        raise NotRepeatableError(
+            f"build {build.job_id} is {build.status}", "wait for its end: waitForJob"
+        )
+    if build.phases["build"].status != "succeeded" or not build.commit:
+        raise NotRepeatableError(f"build {build.job_id} has built no image", _SUBMIT)
+    tested = build.phases["test"].status
+    if phase == "publish" and tested not in ("succeeded", "skipped"):
+        raise NotRepeatableError(
+            f"the tests of build {build.job_id} are {tested}: its image cannot be published",
+            "run its tests again: phase test, which publishes the image if they pass",
+        )
+    test = (build.config or {}).get("test") or {}
+    if phase == "test" and not (test.get("commands") or test.get("entry_point")):
+        raise NotRepeatableError(f"build {build.job_id} has no tests", "publish it: phase publish")
+
+
+def _token(document: dict[str, Any], key: str | None) -> str | None:
+    if key is None:
+        return None
+    return hashlib.sha256(f"rerun\0{document['owner']}\0{key}".encode()).hexdigest()
