@@ -119,6 +119,14 @@ class Test(Strict):
         examples=[{"LOG_LEVEL": "debug"}],
         description="Environment of the test commands. It is stored with the job: no secrets.",
     )
+    keep_going: bool = Field(
+        False,
+        description="Run every command though one has failed; the failure then names them all. "
+        "Otherwise the first that fails is the last that runs.",
+    )
+    processes: int = Field(
+        4096, ge=1, le=4096, description="Processes that one command may have at the same time."
+    )
     network: Literal["none", "egress"] = Field(
         "none", description="`none`: only loopback. `egress`: the public network, no private one."
     )

@@ -13,7 +13,7 @@ from controller.cli import exit_codes, options, output
 from controller.cli.client import Client, CommandError
 
 _ROUND = 40  # seconds that one call waits
-_NOT_FOLLOWED = ("tail", "search", "context", "from_start", "max_tokens")
+_NOT_FOLLOWED = ("test", "tail", "search", "context", "from_start", "max_tokens")
 
 
 def submit(client: Client, given: argparse.Namespace) -> int:
@@ -98,7 +98,7 @@ def logs(client: Client, given: argparse.Namespace) -> int:
         return _follow(
             client, given.job_id, as_json=given.json, phase=given.phase, after=given.after or ""
         )
-    wanted = ("phase", "tail", "search", "context", "from_start", "after", "max_tokens")
+    wanted = ("phase", *_NOT_FOLLOWED, "after")
     answer = client.post(
         "getLogs", {"job_id": given.job_id, **{name: getattr(given, name) for name in wanted}}
     )

@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_log_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("-f", "--follow", action="store_true", help="go on until the build ends")
     one.add_argument("--phase", choices=PHASES)
+    one.add_argument("--test", type=int, metavar="N", help="only the output of test command N")
     one.add_argument("--tail", type=int, metavar="LINES", help="the last lines of each phase")
     one.add_argument("--search", metavar="RE", help="only lines that match (RE2), numbered")
     one.add_argument("--context", type=int, metavar="LINES", help="lines around each match")

@@ -26,13 +26,13 @@ class LogFiles:
     """The log files of builds, read through Nomad. Methods raise UnavailableError, RefusedError."""
 
     def __init__(self, files: NomadFiles) -> None:
-        self._files = files
+        self.files = files
 
     async def size(self, build: Build, phase: str) -> int | None:
         """Bytes of a phase's log, or None where there is no file (any more)."""
         if build.alloc_id is None:
             return None
-        return await self._files.size(build.alloc_id, log_path(phase))
+        return await self.files.size(build.alloc_id, log_path(phase))
 
     async def last(self, build: Build, phase: str, *, begin: int = 0, most: int) -> Piece | None:
         """The last `most` bytes after byte `begin`; None where there is no file."""
@@ -62,9 +62,9 @@ class LogFiles:
             partial=(build.status.final and not left_out) or (left_out and b"\n" not in raw),
         )
 
-    async def every(self, build: Build, phase: str) -> AsyncIterator[Line]:
-        """Every line of a phase, numbered from the beginning of its file."""
-        number, offset, end, rest = 0, 0, 0, b""
+    async def every(self, build: Build, phase: str, begin: int = 0) -> AsyncIterator[Line]:
+        """Every line of a phase after byte `begin`, numbered from there."""
+        number, offset, end, rest = 0, begin, begin, b""
         size = await self.size(build, phase) or 0
         while offset < size and (
             raw := await self._read(build, phase, offset, min(_PIECE, size - offset))
@@ -81,7 +81,7 @@ class LogFiles:
     async def _read(self, build: Build, phase: str, offset: int, limit: int) -> bytes:
         if limit <= 0:
             return b""
-        raw = await self._files.read_known(
+        raw = await self.files.read_known(
             build.alloc_id or "", log_path(phase), offset=offset, length=limit
         )
         return raw or b""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.build import Build
@@ -17,6 +18,7 @@ from controller.errors import InvalidFieldsError
 from controller.history.records import History
 from controller.logs.excerpt import CHARACTERS_PER_TOKEN, Excerpt, Line, Search, newest, oldest
 from controller.logs.files import LogFiles
+from controller.logs.test_output import of_test
 from controller.settings import Settings
 
 _AHEAD = 64 << 10  # bytes read beyond a budget of characters: times and streams are not counted
@@ -27,6 +29,7 @@ class Wanted:
     """Which lines: see `Logs.answer`."""
 
     phase: str | None = None
+    test: int | None = None
     tail: int | None = None
     after: Cursor | None = None
     from_start: bool = False
@@ -57,11 +60,24 @@ class Logs:
 
         The newest lines that fit, of each phase at most `tail`; with `after` or `from_start` the
         lines from there on, oldest first; with `search` the lines that match the RE2 expression,
-        numbered, with `context` lines around them. `max_tokens` bounds the whole answer. Its
+        numbered, with `context` lines around them; of the output of one command with `test`.
+        `max_tokens` bounds the whole answer. Its
         `cursor` marks where to go on. Raises InvalidFieldsError.
         """
         matches = _expression(wanted)
         build = await self._builds.get(job_id)
+        if wanted.test is not None:
+            part = of_test(self._files, build, wanted.test, wanted.phase)
+            if await part.size(build, "test") is None:
+                return _only_tail(build, part.tail)
+            one = copy(self)
+            one._files, wanted = part, replace(wanted, phase="test", test=None)
+            return await one._answer_of(build, wanted, matches)
+        return await self._answer_of(build, wanted, matches)
+
+    async def _answer_of(
+        self, build: Build, wanted: Wanted, matches: Callable[[str], object] | None
+    ) -> dict[str, Any]:
         phases = [one for one in PHASES if wanted.phase in (None, one)]
         recorded = await self._recorded(build, phases)
         if matches:
@@ -218,6 +234,17 @@ def _answer(
         "cursor": str(cursor) if cursor else None,
         "note": note if truncated else "",
     }
+
+
+def _only_tail(build: Build, tail: list[str]) -> dict[str, Any]:
+    """What is left of a command's output where the log's file is gone."""
+    return _answer(
+        build,
+        {"test": tail},
+        cursor=None,
+        truncated={"test"},
+        note="the log is gone; these are the command's last lines, without times",
+    )
 
 
 def _complete_until(build: Build, phases: list[str]) -> list[str]:

@@ -18,6 +18,12 @@ class LogRequest(Strict):
 
     job_id: JobId
     phase: Phase | None = Field(None, description="Only this phase; absent: all.")
+    test: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Only the output of this test command, by its number from 1, once it is over.",
+    )
     tail: int | None = Field(
         None, ge=1, le=1_000_000, description="At most so many last lines of each phase."
     )
@@ -54,6 +60,7 @@ async def _logs(service: Service, given: LogRequest, context: Context) -> Docume
         given.job_id,
         Wanted(
             phase=given.phase,
+            test=given.test,
             tail=given.tail,
             after=cursor.parse(given.after) if given.after else None,
             from_start=given.from_start,

@@ -29,6 +29,7 @@ class PhaseLog:
         self._redactor = redactor
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.dropped = 0
+        self.size = 0  # bytes written
 
     def say(self, text: str) -> None:
         """A line of the runner's own."""
@@ -58,6 +59,7 @@ class PhaseLog:
         os.close(self._fd)
 
     def _emit(self, raw: bytes) -> None:
+        self.size += len(raw)
         view = memoryview(raw)
         while view:
             view = view[os.write(self._fd, view) :]

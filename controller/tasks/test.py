@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from controller.tasks import sealing
-from controller.tasks.diagnosis import out_of_memory
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.memory import MemoryWatch
@@ -24,9 +23,9 @@ from controller.tasks.platforms import registration
 from controller.tasks.process import Deadline, duration
 from controller.tasks.sandbox import Network, Sandbox, ulimits
 from controller.tasks.storage import OwnerStorage
+from controller.tasks.tested_command import TestedCommand, all_of
 
 _POLL = 0.03  # seconds; a result appears once in a build, and inotify is not in the library
-_NOT_STARTED = "process failed to start with error: "
 
 
 def read(environment: TaskEnvironment) -> dict[str, Any]:
@@ -85,7 +84,6 @@ class _Tests:
         self._storage = storage
         self._images = images
         self._deadline = deadline
-        self._memory = MemoryWatch()
         self._sandbox = Sandbox(
             storage.env(), driver=phase.environment.driver, allow=phase.environment.network_allow
         )
@@ -109,28 +107,40 @@ class _Tests:
                 _Test(platform, "the image's entry point", self._entry_point(platform))
                 for platform in self._images
             ]
+        failures: list[PhaseFailed] = []
         try:
             for number, test in enumerate(todo, 1):
-                self._one(number, len(todo), test, done)
+                try:
+                    self._one(number, len(todo), test, done)
+                except PhaseFailed as error:
+                    failures.append(error)
+                    if (
+                        error.reason == "TestTimeout"
+                        or not self._phase.request["test"]["keep_going"]
+                    ):
+                        break
         finally:
             self._storage.remove_containers(self._sandbox)
+        if failures:
+            raise all_of(failures, len(todo))
         return "succeeded"
 
     def _one(self, number: int, of: int, test: _Test, done: list[dict[str, Any]]) -> None:
         log, shown = self._phase.log, test.shown
         several = len(self._images) > 1
-        log.say(f"test {number}/{of}{f' for {test.platform}' if several else ''}: {shown}")
-        started = time.monotonic()
-        name = f"nbs-test-{self._phase.environment.alloc_id}-{number}"
-        record: dict[str, Any] = {"command": shown, "exit_code": None, "duration_seconds": 0.0}
-        if several:
-            record["platform"] = test.platform
+        command = TestedCommand(number, of, shown, test.argv)
+        record = command.record | ({"platform": test.platform} if several else {})
         done.append(record)
+        record["log"] = [log.size, None]
+        log.say(f"test {number}/{of}{f' for {test.platform}' if several else ''}: {shown}")
+        started, memory = time.monotonic(), MemoryWatch()
+        name = f"nbs-test-{self._phase.environment.alloc_id}-{number}"
         try:
             self._create(name, self._images[test.platform])
             for _ in range(sealing.ATTEMPTS):
-                code, said = self._run(name, test.argv)
-                if not (code and sealing.refused(said[0])):
+                command.begin()
+                code = self._run(name, command)
+                if not (code and sealing.refused(command.first)):
                     break
                 log.say("buildah could not start the command: trying again")
         except DeadlinePassed:
@@ -142,37 +152,27 @@ class _Tests:
             ) from None
         finally:
             record["duration_seconds"] = round(time.monotonic() - started, 3)
-        record["exit_code"] = code
+            record["output_tail"] = command.tail
+            record["log"][1] = log.size
+        record["exit_code"], record["signal"] = command.ended(code)
         if code:
-            raise _failure(number, of, shown, code, said, self._memory)
+            raise command.failure(record, memory)
 
-    def _run(self, name: str, argv: list[str]) -> tuple[int, list[str]]:
-        """Run a command in a container made for it: exit code, and the two lines that may say why.
-
-        The first line of all, and the one that says that the command was not started. A test may
-        print without end, so nothing more of it is kept here.
-        """
+    def _run(self, name: str, command: TestedCommand) -> int:
+        """Run a command in a container made for it: its exit code."""
         options = [
             word
             for key, value in self._phase.request["test"]["env"].items()
             for word in ("--env", f"{key}={value}")
         ]
-        said: list[str] = []
-
-        def on_line(stream: str, text: str) -> None:
-            text = self._phase.log.write(stream, text)
-            if not said:
-                said.extend((text, ""))
-            if not said[1] and text.startswith(_NOT_STARTED):
-                said[1] = text
-
-        code = self._sandbox.run(
-            self._storage.buildah("run", "--isolation", "chroot", *options, name, "--", *argv),
-            on_line,
+        return self._sandbox.run(
+            self._storage.buildah(
+                "run", "--isolation", "chroot", *options, name, "--", *command.argv
+            ),
+            lambda stream, text: command.heard(self._phase.log.write(stream, text)),
             self._deadline,
             network=self._network,
         )
-        return code, said or ["", ""]
 
     def _create(self, name: str, image_id: str) -> None:
         code, _, said = self._sandbox.capture(
@@ -186,14 +186,17 @@ class _Tests:
                 "--http-proxy=false",
                 "--cgroup-parent",
                 self._storage.own_containers,
-                *ulimits(processes=4096),
+                *ulimits(processes=self._phase.request["test"]["processes"]),
                 image_id,
             ),
             self._deadline,
         )
         if code:
             raise PhaseFailed(
-                "TestFailed", f"a container of the image cannot be made: {said}", exit_code=code
+                "TestFailed",
+                f"a container of the image cannot be made: {said}",
+                exit_code=code,
+                step=f"test {name.rpartition('-')[2]}",
             )
 
     @staticmethod
@@ -223,15 +226,3 @@ class _Tests:
                 "test.entry_point is set, but the image has no ENTRYPOINT or CMD",
             )
         return argv
-
-
-def _failure(
-    number: int, of: int, shown: str, code: int, said: list[str], memory: MemoryWatch
-) -> PhaseFailed:
-    not_started = next((line for line in said if line.startswith(_NOT_STARTED)), None)
-    reason, message = "TestFailed", f"test {number}/{of} exited with status {code}"
-    if memory.killed():
-        reason, message = "OutOfMemory", out_of_memory(memory)
-    elif not_started:
-        reason, message = "TestCommandNotFound", not_started.removeprefix(_NOT_STARTED)
-    return PhaseFailed(reason, message, command=shown, exit_code=code, step=f"test {number}/{of}")

@@ -1,0 +1,100 @@
+"""One test command: what it said last, how it ended, and what that means."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from controller.tasks.diagnosis import out_of_memory
+from controller.tasks.errors import PhaseFailed
+from controller.tasks.memory import MemoryWatch
+
+_NOT_STARTED = "process failed to start with error: "
+_ENDED_ON = "subprocess exited on "  # Buildah's words for a signal, in Go's words
+_SHELL = "/bin/sh"
+_TAIL_LINES, _TAIL_CHARACTERS = 20, 200  # of each line; an outcome has many commands
+_SIGNALS = {(signal.strsignal(one) or "").lower(): one for one in signal.Signals}
+
+
+class TestedCommand:
+    """A command in its container. A test may print without end: only the last lines are kept."""
+
+    __test__ = False  # pytest takes it for tests otherwise
+
+    def __init__(self, number: int, of: int, shown: str, argv: Sequence[str]) -> None:
+        self._step = f"test {number}/{of}"
+        self._shown = shown
+        self.argv = tuple(argv)
+        self.record: dict[str, Any] = {
+            "number": number,
+            "command": shown,
+            "exit_code": None,
+            "signal": None,
+            "duration_seconds": 0.0,
+        }
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget an attempt at which the command was not started."""
+        self.first, self._not_started, self._ended_on = "", "", ""
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+
+    def heard(self, text: str) -> None:
+        """Take in a line of output."""
+        self.first = self.first or text
+        if not self._not_started and text.startswith(_NOT_STARTED):
+            self._not_started = text.removeprefix(_NOT_STARTED)
+        if text.startswith(_ENDED_ON):
+            self._ended_on = text.removeprefix(_ENDED_ON)
+        self._tail.append(text[:_TAIL_CHARACTERS])
+
+    @property
+    def tail(self) -> list[str]:
+        """The last lines."""
+        return list(self._tail)
+
+    def ended(self, code: int) -> tuple[int, str | None]:
+        """Exit code, 128 + N for signal N, and the signal's name. Buildah gives 1 for every one."""
+        number = _SIGNALS.get(self._ended_on) if code else None
+        return (code, None) if number is None else (128 + number, number.name)
+
+    def failure(self, record: dict[str, Any], memory: MemoryWatch) -> PhaseFailed:
+        """Why it failed."""
+        reason = "TestFailed"
+        message = f"{self._step} exited with status {record['exit_code']}"
+        if record["signal"]:
+            message = f"{self._step} was ended by {record['signal']}"
+        hint = None
+        if memory.killed():
+            reason, message = "OutOfMemory", out_of_memory(memory)
+        elif self._not_started:
+            reason, message = "TestCommandNotFound", self._not_started
+            if self.argv[0] == _SHELL and _SHELL in message:
+                message = f"the image has no {_SHELL}, which runs test commands that are strings"
+                hint = 'Write the command as a list of words, such as ["/app/check", "--all"].'
+        return PhaseFailed(
+            reason,
+            message,
+            command=self._shown,
+            exit_code=record["exit_code"],
+            step=self._step,
+            hint=hint,
+        )
+
+
+def all_of(failures: Sequence[PhaseFailed], of: int) -> PhaseFailed:
+    """One failure for the phase: the first, and the others in its message."""
+    first = failures[0]
+    if len(failures) == 1:
+        return first
+    told = "; ".join(
+        one.message
+        if one.message.startswith("test ")
+        else f"{one.details.get('step')}: {one.message}"
+        for one in failures
+    )
+    return PhaseFailed(
+        first.reason, f"{len(failures)} of {of} tests failed: {told}", **first.details
+    )
