@@ -96,7 +96,7 @@ async def running(
     images = ImageRemoval(settings, one_off)
     cleanup = Cleanup(settings, nomad, files, builds, current, history, images, metrics, audit)
     tickets = Tickets(consul, builds)
-    retention = Retention(settings, history, current, cleanup, tickets)
+    retention = Retention(settings, history, current, cleanup, images, tickets)
     room = Room(settings, nomad, current, rules)
     gauges = Gauges(settings, nomad, builds, history, metrics)
     dispatch = Dispatch(settings, nomad, credentials, rules, room, builds, metrics)

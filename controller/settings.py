@@ -227,6 +227,11 @@ class Settings:
     intermediate_repository: str = _setting(
         "", "Repository of intermediate images, as the pack's intermediate_repository."
     )
+    intermediate_retention: int = _setting(
+        7 * 86400,
+        "How long intermediate images stay after the build's end, if it is not cleaned up before: "
+        "7d, 12h, seconds; 0: as long as the build's record.",
+    )
     webhook_allow: tuple[str, ...] = _setting(
         (),
         "What webhooks may reach beside public addresses over HTTPS, separated by commas: names, "
@@ -352,7 +357,7 @@ def _parser(name: str, default: Any) -> Callable[[str], Any]:
         return owner_policy.parse
     if name == "webhook_allow":
         return _webhook_allow
-    if name == "history_retention":
+    if name in ("history_retention", "intermediate_retention"):
         return amounts.age
     if isinstance(default, bool):
         return _flag

@@ -1,4 +1,4 @@
-"""The background pass: age of the history, summaries of old records, old marks and tickets.
+"""The background pass: age of the history and of intermediate images, old marks and tickets.
 
 Every controller does it, at moments of its own; what one has done, the next finds done.
 """
@@ -16,6 +16,7 @@ from controller.contract.log_line import utc
 from controller.current_builds import CurrentBuilds
 from controller.errors import ServiceError
 from controller.history.records import History
+from controller.image_removal import ImageRemoval
 from controller.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,12 @@ class Retention:
         history: History,
         current: CurrentBuilds,
         cleanup: Cleanup,
+        images: ImageRemoval,
         tickets: Tickets,
     ) -> None:
+        self._images_kept = settings.intermediate_retention
+        self._images = images
+        self._without_image: set[str] = set()
         self._kept = settings.history_retention
         self._interval = settings.retention_interval
         self._history = history
@@ -71,3 +76,25 @@ class Retention:
                 log.warning("build %s is old but not removed: %s", job_id, why)
             if not done.remaining or not done.cleaned:
                 break
+        await self._remove_images()
+
+    async def _remove_images(self) -> None:
+        """Remove old intermediate images; the records of their builds stay."""
+        if not self._images_kept:
+            return
+        before = utc(datetime.now(UTC) - timedelta(seconds=self._images_kept))
+        old: set[str] = set()
+        for day, job_ids in (await self._history.index()).items():
+            if day <= before[:10]:
+                old |= {
+                    one.job_id
+                    for one in await self._history.summaries(day, job_ids)
+                    if one.intermediate and (one.finished_at or one.created_at) <= before
+                }
+        # What was looked for once needs no job again; a replica that starts does it once more.
+        self._without_image &= old
+        for fate in await self._images.remove(sorted(old - self._without_image), dry_run=False):
+            if fate.status == "kept":
+                log.warning("the image %s is old but not removed: %s", fate.reference, fate.why)
+            else:
+                self._without_image.add(fate.job_id)

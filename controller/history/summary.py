@@ -35,6 +35,8 @@ class Summary:
     phase: str | None = None
     reason: str | None = None
     message: str | None = None
+    intermediate: bool = False
+    rerun_of: str | None = None
 
     @property
     def key(self) -> str:
@@ -73,6 +75,8 @@ def of(build: Build) -> Summary:
         digest=build.digest,
         phase=failure.get("phase"),
         reason=failure.get("reason"),
+        rerun_of=build.rerun_of,
+        intermediate=bool((build.intermediate or {}).get("digest")),
         message=(f"{message[: _MESSAGE - 1]}…" if len(message) > _MESSAGE else message) or None,
     )
 

@@ -192,6 +192,12 @@ variable "keep_failed_images" {
   default     = true
 }
 
+variable "intermediate_retention" {
+  description = "How long intermediate images stay after their build's end: 7d, 12h; 0 as long as the build's record. Empty: the controller's setting in Consul, else 7 days."
+  type        = string
+  default     = ""
+}
+
 variable "history_retention" {
   description = "How long ended builds are kept in the history: 30d, 12h; 0 for ever. Empty: the controller's setting in Consul, else 90 days."
   type        = string

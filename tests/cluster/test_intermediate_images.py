@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import shlex
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from builds import GIT, REGISTRY, Builds, nomad_job_id
+from builds import GIT, REGISTRY, Builds, eventually, nomad_job_id
+from controllers import serving
 
 from controller.contract import image_names
 
@@ -128,6 +131,23 @@ def test_a_killed_build_keeps_no_image(builds: Builds) -> None:
     builds.http.post("/mcp/killJob", json={"job_id": job_id}).raise_for_status()
     assert builds.await_status(job_id, "CANCELLED")["intermediate"] is None
     assert job_id not in kept_tags(builds)
+
+
+def test_kept_images_go_by_age_and_the_record_stays(builds: Builds, tmp_path: Path) -> None:
+    request = builds.request(
+        builds.dockerfile(f"RUN echo {uuid.uuid4()} > /x"), test={"commands": ["false"]}
+    )
+    job_id = builds.run(request, "FAILED")["job_id"]
+    cluster = builds.cluster
+    settings = {
+        "NBS_INTERMEDIATE_REPOSITORY": f"{cluster.registry.host}/{REPOSITORY}",
+        "NBS_INTERMEDIATE_RETENTION": "1s",
+        "NBS_RETENTION_INTERVAL": "0.5",
+    }
+    assert job_id in kept_tags(builds)
+    with serving(cluster, tmp_path, settings):
+        eventually("the old image is gone", lambda: job_id not in kept_tags(builds), 90)
+    assert builds.status(job_id)["status"] == "FAILED"
 
 
 @contextmanager

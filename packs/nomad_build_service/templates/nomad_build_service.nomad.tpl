@@ -142,6 +142,9 @@ job "[[ var "name_prefix" . ]]nomad-build-service" {
         NBS_CONSUL_AUTH_METHOD = [[ var "consul_auth_method" . | quote ]]
         NBS_CONSUL_JWT_FILE    = "${NOMAD_SECRETS_DIR}/nomad_consul.jwt"
 [[- end ]]
+[[- if var "intermediate_retention" . ]]
+        NBS_INTERMEDIATE_RETENTION = [[ var "intermediate_retention" . | quote ]]
+[[- end ]]
 [[- if var "history_retention" . ]]
         NBS_HISTORY_RETENTION = [[ var "history_retention" . | quote ]]
 [[- end ]]
