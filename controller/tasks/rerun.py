@@ -50,7 +50,10 @@ def _fetch(phase: Phase, storage: OwnerStorage) -> str:
         sandbox = Sandbox(storage.env(), driver=phase.environment.driver)
         pull = base_images.Pull(phase, storage, sandbox)
         platforms = phase.request["platforms"]
-        images = {one: pull.one(image, one, authfile) for one in platforms or [NATIVE]}
+        # Buildah prints an ID without its algorithm.
+        images = {
+            one: f"sha256:{pull.one(image, one, authfile)}" for one in platforms or [NATIVE]
+        }
     phase.fields["image_id"] = next(iter(images.values()))
     if platforms:
         phase.fields["images"] = images

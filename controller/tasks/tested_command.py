@@ -13,6 +13,7 @@ from controller.tasks.memory import MemoryWatch
 
 _NOT_STARTED = "process failed to start with error: "
 _ENDED_ON = "subprocess exited on "  # Buildah's words for a signal, in Go's words
+_OF_BUILDAH = ("subprocess exited ", "Error: exit status ")
 _SHELL = "/bin/sh"
 _TAIL_LINES, _TAIL_CHARACTERS = 20, 200  # of each line; an outcome has many commands
 _SIGNALS = {(signal.strsignal(one) or "").lower(): one for one in signal.Signals}
@@ -52,8 +53,11 @@ class TestedCommand:
 
     @property
     def tail(self) -> list[str]:
-        """The last lines."""
-        return list(self._tail)
+        """The last lines, without Buildah's own words about a command that failed."""
+        lines = list(self._tail)
+        while lines and lines[-1].startswith(_OF_BUILDAH):
+            lines.pop()
+        return lines
 
     def ended(self, code: int) -> tuple[int, str | None]:
         """Exit code, 128 + N for signal N, and the signal's name. Buildah gives 1 for every one."""
