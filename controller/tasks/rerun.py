@@ -51,9 +51,7 @@ def _fetch(phase: Phase, storage: OwnerStorage) -> str:
         pull = base_images.Pull(phase, storage, sandbox)
         platforms = phase.request["platforms"]
         # Buildah prints an ID without its algorithm.
-        images = {
-            one: f"sha256:{pull.one(image, one, authfile)}" for one in platforms or [NATIVE]
-        }
+        images = {one: f"sha256:{pull.one(image, one, authfile)}" for one in platforms or [NATIVE]}
     phase.fields["image_id"] = next(iter(images.values()))
     if platforms:
         phase.fields["images"] = images

@@ -192,6 +192,8 @@ def test_defaults_are_filled_in(given: dict[str, Any]) -> None:
         "commands": [],
         "entry_point": False,
         "env": {},
+        "keep_going": False,
+        "processes": 4096,
         "network": "none",
         "timeout": None,
     }
