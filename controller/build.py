@@ -69,6 +69,8 @@ class Build:
     image: str | None = None
     digest: str | None = None
     references: tuple[str, ...] = ()
+    tags: tuple[dict[str, Any], ...] = ()
+    referrers: tuple[dict[str, Any], ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
     cache: dict[str, Any] | None = None
     commands: tuple[dict[str, Any], ...] = ()
@@ -112,6 +114,8 @@ class Build:
             "image": self.image,
             "digest": self.digest,
             "references": list(self.references),
+            "tags": list(self.tags),
+            "referrers": list(self.referrers),
             "steps": list(self.steps),
             "cache": self.cache,
             "commands": list(self.commands),
@@ -159,6 +163,8 @@ def from_record(record: dict[str, Any]) -> Build:
         image=record["image"],
         digest=record["digest"],
         references=tuple(record["references"]),
+        tags=tuple(record.get("tags") or ()),
+        referrers=tuple(record.get("referrers") or ()),
         steps=tuple(record["steps"]),
         cache=record["cache"],
         commands=tuple(record["commands"]),

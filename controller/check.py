@@ -7,6 +7,7 @@ roles; everything else here. Every check is made that can be, so that all mistak
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -50,7 +51,7 @@ _OF_ONE, _OF_ALL = 8, 32  # checks at once: each is a job on the cluster
 _WITHIN = 38.0  # seconds for the job
 _FIELDS = {
     "git_credentials": ("git_credentials_path",),
-    "registry_credentials": ("registry_credentials_path",),
+    "registry_credentials": ("registry_credentials_path", "additional_repositories"),
     "build_secrets": ("build_secrets", "build_ssh"),
 }
 Tell = Callable[[float, float | None, str], Awaitable[None]]
@@ -182,7 +183,7 @@ class Check:
             given = {
                 field: path
                 for field, path in vault_paths(document)
-                if field.partition(".")[0] in fields
+                if re.split(r"[.\[]", field)[0] in fields
             }
             about = ", ".join(given) or " and ".join(fields)
             if not given:

@@ -263,6 +263,8 @@ def _result_fields(facts: Facts) -> dict[str, Any]:
         "image": merged.get("image"),
         "digest": merged.get("digest"),
         "references": tuple(merged.get("references") or ()),
+        "tags": tuple(merged.get("tags") or ()),
+        "referrers": tuple(merged.get("referrers") or ()),
         "steps": tuple(merged.get("steps") or ()),
         "cache": merged.get("cache"),
         "commands": tuple(merged.get("commands") or ()),

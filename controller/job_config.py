@@ -135,6 +135,19 @@ class Test(Strict):
     )
 
 
+class AdditionalRepository(Strict):
+    """One more repository that the image is published to."""
+
+    image: Annotated[str, Kind("image-repository", 255)] = Field(
+        examples=["registry.example.org/mirror/app"], description="Registry and repository."
+    )
+    registry_credentials_path: VaultPath | None = Field(
+        None,
+        examples=["secret/nomad-build-service/registry/mirror"],
+        description="Vault path of username and password to push with.",
+    )
+
+
 class JobConfig(Strict):
     """A build: which repository at which ref, how to test it, and where to publish the image."""
 
@@ -227,6 +240,12 @@ class JobConfig(Strict):
         None,
         examples=["secret/nomad-build-service/registry/team-web"],
         description="Vault path of username and password to push with.",
+    )
+    additional_repositories: list[AdditionalRepository] = Field(
+        default=[],
+        max_length=16,
+        examples=[[{"image": "registry.example.org/mirror/app"}]],
+        description="Publish the same digest under the same tags there too, or nowhere.",
     )
     test: Test = Field(
         default_factory=Test,

@@ -48,8 +48,12 @@ class OwnerRules:
         policy = self.policy(owner)
         whose = f"owner {owner!r}" if owner else "a request without an owner"
         found = list(self._of_url(document.get("repo_url"), policy, owner, whose))
-        for field in _IMAGE_FIELDS:
-            name = document.get(field)
+        images = [(field, document.get(field)) for field in _IMAGE_FIELDS]
+        images += [
+            (f"additional_repositories[{number}].image", further["image"])
+            for number, further in enumerate(document.get("additional_repositories") or ())
+        ]
+        for field, name in images:
             if name and not may_use_registry(policy, owner, name):
                 at = "registry_url" if field == "image" and "registry_url" in document else field
                 shown = policy.registries or ()

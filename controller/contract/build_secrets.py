@@ -61,6 +61,9 @@ def vault_paths(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for field in _CREDENTIALS:
         if given := document.get(field):
             yield field, given
+    for number, further in enumerate(document.get("additional_repositories") or ()):
+        if given := further.get("registry_credentials_path"):
+            yield f"additional_repositories[{number}].registry_credentials_path", given
     for field in ("build_secrets", "build_ssh"):
         for name, given in (document.get(field) or {}).items():
             yield f"{field}.{name}", given.partition("#")[0]

@@ -46,7 +46,14 @@ class BuildStatus(Answer):
     failure: Failure | None = None
     image: str | None = None
     digest: str | None = None
-    references: list[str]
+    references: list[str] = Field(description="The tags that name the published digest.")
+    tags: list[Object] = Field(
+        description="What became of each tag: published, restored, removed, left, moved, unknown, "
+        "untouched; and the digest that it names."
+    )
+    referrers: list[Object] = Field(
+        description="What is attached to the image: provenance, SBOM, signature."
+    )
     commit: str | None = None
     patch: Object | None = Field(None, description="What was applied on top of the commit.")
     submitted_at: str | None = None

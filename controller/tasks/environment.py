@@ -15,6 +15,8 @@ from pathlib import Path
 
 from controller.contract import job_id
 
+BUILDER_ID = "https://github.com/nomad-build-service/nomad-build-service"
+
 
 @dataclass(frozen=True, slots=True)
 class TaskEnvironment:
@@ -40,6 +42,12 @@ class TaskEnvironment:
     intermediate_pull_credentials_path: str
     keep_failed: bool
     insecure_registries: tuple[str, ...]
+    registry_stall_seconds: int
+    publish_timeout: int
+    provenance: bool
+    sbom: bool
+    signing_key: str
+    builder_id: str
     git_protocols: tuple[str, ...]
     git_hosts: tuple[str, ...]
     git_known_hosts: str
@@ -101,6 +109,12 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         ),
         keep_failed=environ.get("NBS_KEEP_FAILED_IMAGES") == "true",
         insecure_registries=_words(environ.get("NBS_INSECURE_REGISTRIES", "")),
+        registry_stall_seconds=int(environ.get("NBS_REGISTRY_STALL_TIMEOUT", "60")),
+        publish_timeout=int(environ.get("NBS_PUBLISH_TIMEOUT", "900")),
+        provenance=environ.get("NBS_PROVENANCE", "true") == "true",
+        sbom=environ.get("NBS_SBOM", "true") == "true",
+        signing_key=environ.get("NBS_SIGNING_KEY", ""),
+        builder_id=environ.get("NBS_BUILDER_ID", "") or BUILDER_ID,
         git_protocols=_words(environ.get("NBS_GIT_PROTOCOLS", "https,ssh")),
         git_hosts=_words(environ.get("NBS_GIT_HOSTS", "")),
         git_known_hosts=environ.get("NBS_GIT_KNOWN_HOSTS", ""),

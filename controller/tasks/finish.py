@@ -42,6 +42,8 @@ _KEPT_FIELDS = (
     "image",
     "digest",
     "references",
+    "tags",
+    "referrers",
 )
 
 

@@ -38,7 +38,6 @@ from controller.tasks.untrusted_files import (
 )
 
 _QUOTED_LINES, _QUOTED_CHARACTERS = 40, 2000  # of the log, in a failure
-_PUBLISH_WITHIN = 900  # seconds; publishing has no timeout of its own in a request
 
 
 @dataclass(slots=True)
@@ -76,7 +75,14 @@ def run(
     log_file, planted = _log_file(name, environment)
     log = PhaseLog(log_file, environment.log_max_bytes, redactor)
     phase = Phase(
-        name, environment, {}, log, redactor, Deadline.after(_PUBLISH_WITHIN), {}, datetime.now(UTC)
+        name,
+        environment,
+        {},
+        log,
+        redactor,
+        Deadline.after(environment.publish_timeout),
+        {},
+        datetime.now(UTC),
     )
     failed: dict[str, Any] | None = None
     try:
@@ -195,7 +201,7 @@ def _seconds(name: str, request: dict[str, Any], environment: TaskEnvironment) -
     if name == "test":
         test = request.get("test") or {}
         return int(test.get("timeout") or request.get("test_timeout") or environment.test_timeout)
-    return _PUBLISH_WITHIN
+    return environment.publish_timeout
 
 
 def _failure(name: str, log: PhaseLog, redactor: Redactor, error: PhaseFailed) -> dict[str, Any]:

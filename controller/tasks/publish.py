@@ -1,53 +1,150 @@
-"""Phase `publish`: push the tested image, give it every tag, read the digest back.
+"""Phase `publish`: push the tested image by its digest, verify it, and give it every tag or none.
 
 Runs as the allocation's main task, which Nomad starts only after `build` and `test` succeeded. Its
-credential comes into being here, when the last line of untrusted code has ended. Of what earlier
-phases left it takes two values, the image's ID and the commit, both checked by form.
+credentials come into being here, when the last line of untrusted code has ended. Of what earlier
+phases left it takes the image's ID, the commit and what they report of the sources, checked by
+form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from pathlib import Path
 from typing import Any
 
 from controller.contract.patch import default_tag
 from controller.contract.results import DIGEST
 from controller.tasks import diagnosis
+from controller.tasks.attestations import Attestations
+from controller.tasks.destinations import Destination, destinations
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
 from controller.tasks.phase_results import read_result
-from controller.tasks.registry import Registry, host_of, login
+from controller.tasks.registry import Registry, login
+from controller.tasks.registry_api import Manifest
 from controller.tasks.sandbox import Sandbox
+from controller.tasks.stalling import StallGuard
 from controller.tasks.storage import OwnerStorage
+from controller.tasks.tagging import Tagging
+from controller.tasks.tries import Transient, Tries
 from controller.tasks.vault import VaultSession
 
-_SECRET = (("username", "password"),)
+# Of what `diagnosis` calls an unavailable registry: this does not pass by itself.
+_FOR_GOOD = re.compile(r"x509:|server gave HTTP response")
+_PUSHES = 4  # Buildah tries once more within each
 
 
 def work(phase: Phase) -> str:
-    """Publish; fills image, digest, references. Raises PhaseFailed."""
+    """Publish; fills image, digest, references, tags, referrers. Raises PhaseFailed."""
     build = _trusted_build(phase)
-    repository = phase.request["image"]
-    tags = phase.request["image_tags"] or [default_tag(build["commit"], phase.request["patch"])]
-    credential: dict[str, str] = {}
+    storage = OwnerStorage(phase.environment, phase.request["owner"])
     with VaultSession(phase.environment, phase.redactor) as vault:
-        if phase.request["registry_credentials_path"]:
-            credential = vault.read(phase.request["registry_credentials_path"], _SECRET)
-            credential["registry"] = host_of(repository)
-    storage = OwnerStorage(phase.environment, phase.request)
-    with storage.in_use(), login(phase.environment.secrets_dir, credential) as authfile:
-        first = f"{repository}:{tags[0]}"
-        digest = _push(phase, storage, build, first, str(authfile))
-        registry = Registry(storage.env(), authfile, phase.log, phase.deadline)
-        references = phase.fields.setdefault("references", [])
-        phase.fields.update(image=repository, digest=digest)
-        for tag in tags:
-            if tag != tags[0]:
-                registry.copy(f"{repository}@{digest}", f"{repository}:{tag}")
-            registry.verify(f"{repository}:{tag}", digest)
-            references.append(f"{repository}:{tag}")
-            phase.log.say(f"published {repository}:{tag}@{digest}")
+        places = destinations(phase.environment, phase.request, vault)
+        if not phase.environment.signing_key:
+            vault.end()  # nothing more is asked of it
+        with storage.in_use():
+            _Publication(phase, storage, places).run(build, Attestations(phase, build, vault))
     return "succeeded"
+
+
+class _Publication:
+    def __init__(self, phase: Phase, storage: OwnerStorage, places: list[Destination]) -> None:
+        self._phase = phase
+        self._log = phase.log
+        self._storage = storage
+        self._places = places
+        self._tries = Tries(phase.log, phase.deadline)
+
+    def run(self, build: dict[str, Any], attestations: Attestations) -> None:
+        first, *others = self._places
+        for place in self._places:
+            self._tries(f"asking to push to {place.repository}", place.api.may_push)
+        with login(
+            self._phase.environment.secrets_dir, *(place.credential for place in self._places)
+        ) as authfile:
+            digest = self._push(build["image_id"], first.repository, authfile)
+            for place in others:
+                self._copy(f"{first.repository}@{digest}", f"{place.repository}@{digest}", authfile)
+        manifest = [self._verified(place, digest) for place in self._places][0]
+        self._phase.fields.update(image=first.repository, digest=digest, references=[])
+        self._phase.fields["referrers"] = attestations.attach(self._places, manifest)
+        self._tag(build, manifest)
+
+    def _push(self, image_id: str, repository: str, authfile: Path) -> str:
+        """Push without a tag; the digest. `@@unknown-digest@@` is Buildah's word for that."""
+        digestfile = self._phase.environment.task_dir / "digest"
+        sandbox = Sandbox(self._storage.env(), driver=self._phase.environment.driver)
+        command = self._storage.buildah(
+            "push",
+            "--quiet",
+            "--retry",
+            "1",
+            "--authfile",
+            str(authfile),
+            "--digestfile",
+            str(digestfile),
+            image_id,
+            f"docker://{repository}@@unknown-digest@@",
+        )
+
+        def attempt() -> None:
+            said: list[str] = []
+            code = sandbox.run(
+                command,
+                lambda stream, text: said.append(self._log.write(stream, text)),
+                self._stall_guard(),
+            )
+            if code:
+                raise _transient(diagnosis.push_failure(repository, said))
+
+        self._log.say(f"pushing to {repository}")
+        Tries(self._log, self._phase.deadline, most=_PUSHES)(f"pushing to {repository}", attempt)
+        digest = digestfile.read_text().strip()
+        if not DIGEST.match(digest):
+            raise PhaseFailed("PublishFailed", f"buildah reported no digest but {digest[:80]!r}")
+        return digest
+
+    def _copy(self, source: str, destination: str, authfile: Path) -> None:
+        def attempt() -> None:
+            registry = Registry(self._storage.env(), authfile, self._log, self._stall_guard())
+            try:
+                registry.copy(source, destination)
+            except PhaseFailed as error:
+                raise _transient(error) from error
+
+        self._log.say(f"copying to {destination}")
+        Tries(self._log, self._phase.deadline, most=_PUSHES)(f"copying to {destination}", attempt)
+
+    def _stall_guard(self) -> Any:
+        seconds = self._phase.environment.registry_stall_seconds
+        return StallGuard(seconds).within(self._phase.deadline)
+
+    def _verified(self, place: Destination, digest: str) -> Manifest:
+        """The manifest as the registry serves it: its bytes decide, and no header."""
+        reference = f"{place.repository}@{digest}"
+        found = self._tries(f"verifying {reference}", lambda: place.api.manifest(digest))
+        if found is None or found.digest != digest:
+            what = found.digest if found else "nothing"
+            raise PhaseFailed("DigestMismatch", f"{reference} is {what} in the registry")
+        return found
+
+    def _tag(self, build: dict[str, Any], manifest: Manifest) -> None:
+        request, fields = self._phase.request, self._phase.fields
+        names = request["image_tags"] or [default_tag(build["commit"], request["patch"])]
+        tagging = Tagging(self._places, names, manifest, self._log, self._phase.deadline)
+        try:
+            tagging.give_all()
+        finally:
+            fields["tags"] = [tag.shown() for tag in tagging.tags]
+            fields["references"] = [
+                tag.reference for tag in tagging.tags if tag.digest == manifest.digest
+            ]
+
+
+def _transient(error: PhaseFailed) -> PhaseFailed:
+    if error.reason == "RegistryUnavailable" and not _FOR_GOOD.search(error.message):
+        return Transient(error.message)
+    return error
 
 
 def _trusted_build(phase: Phase) -> dict[str, Any]:
@@ -62,56 +159,4 @@ def _trusted_build(phase: Phase) -> dict[str, Any]:
         raise PhaseFailed("TamperedResult", "build and test did not both leave a good result")
     if not build.get("image_id") or not build.get("commit"):
         raise PhaseFailed("TamperedResult", "the build's result names no image or no commit")
-    if set(build.get("images") or ()) != set(phase.request["platforms"]):
-        raise PhaseFailed("TamperedResult", "the build's result names other platforms than asked")
     return build
-
-
-def _push(
-    phase: Phase, storage: OwnerStorage, build: Mapping[str, Any], reference: str, authfile: str
-) -> str:
-    """Push the image, or a manifest list of the images of several platforms; its digest."""
-    digestfile = phase.environment.task_dir / "digest"
-    sandbox = Sandbox(storage.env(), driver=phase.environment.driver)
-    name, command = build["image_id"], ["push"]
-    if len(images := build.get("images") or {}) > 1:
-        name, command = (
-            _list(phase, storage, sandbox, images.values()),
-            ["manifest", "push", "--all"],
-        )
-    said: list[str] = []
-    phase.log.say(f"pushing {reference}")
-    code = sandbox.run(
-        storage.buildah(
-            *command,
-            "--quiet",
-            "--retry",
-            "2",
-            "--retry-delay",
-            "1s",
-            "--authfile",
-            authfile,
-            "--digestfile",
-            str(digestfile),
-            name,
-            f"docker://{reference}",
-        ),
-        lambda stream, text: said.append(phase.log.write(stream, text)),
-        phase.deadline,
-    )
-    if code:
-        raise diagnosis.push_failure(reference, said)
-    digest = digestfile.read_text().strip()
-    if not DIGEST.match(digest):
-        raise PhaseFailed("PublishFailed", f"buildah reported no digest but {digest[:80]!r}")
-    return digest
-
-
-def _list(phase: Phase, storage: OwnerStorage, sandbox: Sandbox, images: Iterable[str]) -> str:
-    """Make a manifest list in the storage; its name."""
-    name = f"{storage.own_containers}-image"
-    for step in (("create", name), *(("add", name, image_id) for image_id in images)):
-        code, _, said = sandbox.capture(storage.buildah("manifest", *step), phase.deadline)
-        if code:
-            raise PhaseFailed("PublishFailed", f"the images cannot be joined: {said.strip()}")
-    return name

@@ -8,6 +8,7 @@ a task that stays pending.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -48,6 +49,10 @@ class VaultSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Revoke the token and delete the identity, before the context is left."""
         self._environment.identity_file.unlink(missing_ok=True)
         if self._token:
             # Where this fails the token dies by its own short period; nobody else ever held it.
@@ -87,6 +92,31 @@ class VaultSession:
             wanted = " or ".join(" and ".join(group) for group in needed)
             raise PhaseFailed("SecretIncomplete", f"the secret at {path} has no {wanted}")
         return fields
+
+    def sign(self, key: str, content: bytes) -> bytes:
+        """An ASN.1 signature over SHA-256 by a key of transit, `MOUNT/NAME`.
+
+        Raises PhaseFailed with SecretNotFound, SecretRefused or VaultUnavailable.
+        """
+        mount, _, name = key.rpartition("/")
+        path = f"{mount}/sign/{urllib.parse.quote(name)}/sha2-256"
+        body = {
+            "input": base64.b64encode(content).decode(),
+            "marshaling_algorithm": "asn1",
+        }
+        try:
+            if self._token is None:
+                self._login()
+            signature = str(self._call("POST", path, body)["data"]["signature"])
+            return base64.b64decode(signature.rpartition(":")[2], validate=True)
+        except urllib.error.HTTPError as error:
+            if error.code == 400:  # transit's answer where there is no such key
+                raise PhaseFailed(
+                    "SecretNotFound", f"Vault has no signing key {key} of type ecdsa-p256"
+                ) from error
+            raise _refusal(error.code, path) from error
+        except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
+            raise PhaseFailed("VaultUnavailable", f"Vault did not sign: {error}") from error
 
     def _login(self) -> None:
         environment = self._environment
@@ -149,5 +179,5 @@ def _refusal(code: int, path: str) -> PhaseFailed:
     if code == 404:
         return PhaseFailed("SecretNotFound", f"Vault has no secret at {path}")
     if code == 403:
-        return PhaseFailed("SecretRefused", f"Vault refuses this phase to read {path}")
+        return PhaseFailed("SecretRefused", f"Vault refuses this phase to use {path}")
     return PhaseFailed("VaultUnavailable", f"Vault answered HTTP {code} for {path}")

@@ -240,6 +240,36 @@ variable "test_timeout" {
   default     = 600
 }
 
+variable "publish_timeout" {
+  description = "Seconds that publishing may take, with all its tries."
+  type        = number
+  default     = 900
+}
+
+variable "registry_stall_timeout" {
+  description = "Seconds after which a push that neither sends nor receives is broken off and tried again. Registries may be silent while they store a large layer."
+  type        = number
+  default     = 60
+}
+
+variable "provenance" {
+  description = "Attach SLSA v1 provenance to every published image, as an OCI referrer."
+  type        = bool
+  default     = true
+}
+
+variable "sbom" {
+  description = "Attach a bill of materials (SPDX) to every published image, on nodes that have Syft."
+  type        = bool
+  default     = true
+}
+
+variable "signing_key" {
+  description = "Key of Vault's transit engine, as MOUNT/NAME of type ecdsa-p256, such as transit/nbs-images: images, provenance and SBOM are signed by it. Empty: none."
+  type        = string
+  default     = ""
+}
+
 variable "log_max_mb" {
   description = "Largest log of one phase, in MB; what goes beyond is dropped and said so."
   type        = number

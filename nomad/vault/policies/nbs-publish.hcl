@@ -8,3 +8,8 @@ path "secret/data/nomad-build-service/registry/*" {
 path "secret/data/nomad/jobs/registry-*" {
   capabilities = ["read"]
 }
+
+# Signing images and provenance (pack variable signing_key). The key itself never leaves Vault.
+path "transit/sign/nbs-*" {
+  capabilities = ["update"]
+}

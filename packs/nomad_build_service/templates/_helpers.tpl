@@ -5,12 +5,13 @@
 [[- if not (regexMatch "^$|^[^/@[:space:]]+/[^@:[:space:]]+$" (var "intermediate_repository" .)) ]][[ fail (printf "variable intermediate_repository must be HOST/PATH without tag, not %q" (var "intermediate_repository" .)) ]][[ end -]]
 [[- if not (has (var "auth_mode" .) (list "none" "jwt" "nomad" "jwt,nomad")) ]][[ fail (printf "variable auth_mode must be nomad, jwt, jwt,nomad or none, not %q" (var "auth_mode" .)) ]][[ end -]]
 [[- if and (hasPrefix "jwt" (var "auth_mode" .)) (or (not (var "auth_audience" .)) (and (not (var "auth_issuer" .)) (not (var "auth_jwks_url" .)))) ]][[ fail "auth_mode jwt needs auth_audience, and auth_issuer or auth_jwks_url" ]][[ end -]]
+[[- if not (regexMatch "^$|^[A-Za-z0-9_./-]+/[A-Za-z0-9_.-]+$" (var "signing_key" .)) ]][[ fail (printf "variable signing_key must be MOUNT/NAME, such as transit/nbs-images, not %q" (var "signing_key" .)) ]][[ end -]]
 [[- if not (has (var "audit" .) (list "changes" "all")) ]][[ fail (printf "variable audit must be changes or all, not %q" (var "audit" .)) ]][[ end -]]
 [[- if and (eq (var "driver" .) "docker") (ne (var "network_mode" .) "host") (regexMatch "^https?://(127\\.|localhost|\\[::1\\])" (var "vault_addr" .)) ]][[ fail (printf "variable vault_addr is %s, which tasks on network %s do not reach: name another address, or network_mode host" (var "vault_addr" .) (var "network_mode" .)) ]][[ end -]]
 [[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]
-[[- range $name := list "build_timeout" "test_timeout" "log_max_mb" "cache_budget_mb" "disk_floor_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" "max_active_builds" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
+[[- range $name := list "build_timeout" "test_timeout" "publish_timeout" "registry_stall_timeout" "log_max_mb" "cache_budget_mb" "disk_floor_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" "max_active_builds" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
 [[- range $name := list "allowed_hosts" "allowed_origins" "auth_required_claims" "auth_default_scopes" "git_hosts" "git_protocols" "insecure_registries" "webhook_allow" ]][[ range $entry := var $name $ ]][[ if regexMatch "[,$%{}[:space:]]" $entry ]][[ fail (printf "variable %s has %q: write one entry for each, without commas, blanks, dollars, percents and braces" $name $entry) ]][[ end ]][[ end ]][[ end -]]
 [[- range $cidr := var "build_network_allow" . ]][[ if not (regexMatch "^[0-9.]+/[0-9]+$" $cidr) ]][[ fail (printf "variable build_network_allow has %q, which is no IPv4 range such as 10.1.0.0/16" $cidr) ]][[ end ]][[ end -]]
 [[- end -]]
@@ -116,6 +117,12 @@
         NBS_BUILD_NETWORK_ALLOW   = [[ join "," (var "build_network_allow" .) | quote ]]
         NBS_BUILD_TIMEOUT         = "[[ var "build_timeout" . | int ]]"
         NBS_TEST_TIMEOUT          = "[[ var "test_timeout" . | int ]]"
+        NBS_PUBLISH_TIMEOUT       = "[[ var "publish_timeout" . | int ]]"
+        NBS_REGISTRY_STALL_TIMEOUT = "[[ var "registry_stall_timeout" . | int ]]"
+        NBS_PROVENANCE            = "[[ var "provenance" . ]]"
+        NBS_SBOM                  = "[[ var "sbom" . ]]"
+        NBS_SIGNING_KEY           = [[ var "signing_key" . | quote ]]
+        NBS_BUILDER_ID            = [[ var "public_url" . | quote ]]
         NBS_LOG_MAX_BYTES         = "[[ mul (var "log_max_mb" . | int) 1048576 ]]"
         NBS_CACHE_BUDGET_MB       = "[[ var "cache_budget_mb" . | int ]]"
         NBS_DISK_FLOOR_MB         = "[[ var "disk_floor_mb" . | int ]]"

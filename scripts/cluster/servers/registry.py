@@ -24,6 +24,11 @@ class Registry(Server):
         return f"127.0.0.1:{self.ports.get('registry')}"
 
     @property
+    def proxy_host(self) -> str:
+        """Return HOST:PORT of where tests may put a proxy before the registry."""
+        return f"127.0.0.1:{self.ports.get('registry-proxy')}"
+
+    @property
     def address(self) -> str:
         """Return the registry's URL."""
         return f"http://{self.host}"
