@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from controller.contract.log_line import utc
@@ -73,8 +74,7 @@ class Attestations:
         media_type = signing.ENVELOPE_TYPE if self._key else provenance.PAYLOAD_TYPE
         for kind, content in envelopes:
             attached = self._tries(
-                f"attaching {kind}",
-                lambda content=content, kind=kind: self._put(api, image, kind, content, media_type),
+                f"attaching {kind}", partial(self._put, api, image, kind, content, media_type)
             )
             yield self._said(api, kind, media_type, attached)
         if not self._key:

@@ -65,7 +65,7 @@ class _Publication:
             digest = self._push(build["image_id"], first.repository, authfile)
             for place in others:
                 self._copy(f"{first.repository}@{digest}", f"{place.repository}@{digest}", authfile)
-        manifest = [self._verified(place, digest) for place in self._places][0]
+        manifest, *_ = [self._verified(place, digest) for place in self._places]
         self._phase.fields.update(image=first.repository, digest=digest, references=[])
         self._phase.fields["referrers"] = attestations.attach(self._places, manifest)
         self._tag(build, manifest)

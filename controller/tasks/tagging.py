@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from controller.tasks.destinations import Destination
 from controller.tasks.errors import PhaseEnded, PhaseFailed
@@ -65,7 +66,7 @@ class Tagging:
         try:
             for tag in self.tags:
                 tag.before = self._tries(
-                    f"reading {tag.reference}", lambda tag=tag: tag.api.manifest(tag.name)
+                    f"reading {tag.reference}", partial(tag.api.manifest, tag.name)
                 )
                 tag.digest = tag.before.digest if tag.before else None
             for tag in self.tags:
