@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.tasks.environment import TaskEnvironment
+from controller.tasks.registry import host_of
 from controller.tasks.registry_api import RegistryApi
 from controller.tasks.vault import VaultSession
 
@@ -30,7 +31,15 @@ def destinations(
     for further in request["additional_repositories"] or ():
         wanted.setdefault(further["image"], further.get("registry_credentials_path"))
     return [
-        Destination(repository, credential, RegistryApi(environment, repository, credential))
+        Destination(
+            repository,
+            credential,
+            RegistryApi(
+                repository,
+                credential,
+                insecure=host_of(repository) in environment.insecure_registries,
+            ),
+        )
         for repository, path in wanted.items()
         # A login of its own for each repository: two on one registry may need different ones.
         for credential in [vault.read(path, _SECRET) | {"registry": repository} if path else {}]

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.process import within
 from controller.tasks.registry import host_of
@@ -84,12 +83,12 @@ class RegistryApi:
     """
 
     def __init__(
-        self, environment: TaskEnvironment, repository: str, credential: Mapping[str, str]
+        self, repository: str, credential: Mapping[str, str], *, insecure: bool = False
     ) -> None:
         self.repository = repository
         host = host_of(repository)
         self._host = _HUB.get(host, host)
-        self._insecure = host in environment.insecure_registries
+        self._insecure = insecure
         self._base = "" if self._insecure else f"https://{self._host}"
         self._path = urllib.parse.quote(repository.partition("/")[2])
         self._basic = ""

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from controller.tasks.artifact import artifact
 from controller.tasks.destinations import Destination
 from controller.tasks.errors import PhaseEnded, PhaseFailed
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline
-from controller.tasks.artifact import artifact
 from controller.tasks.registry_api import Manifest, RegistryApi
 from controller.tasks.tries import Tries
 

@@ -169,14 +169,15 @@ class Builds:
     # What is left
 
     def tags(self, request: Mapping[str, Any]) -> list[str]:
-        """The tags in the registry; none where the repository does not exist."""
+        """The tags of images in the registry, without what is attached to them."""
         registry = self.cluster.registry
         answer = httpx.get(
             f"{registry.address}/v2/{_repository(request)}/tags/list",
             auth=(registry.username, registry.password),
         )
         assert answer.status_code in (200, 404), answer.text
-        return sorted(answer.json().get("tags") or []) if answer.status_code == 200 else []
+        there = answer.json().get("tags") or [] if answer.status_code == 200 else []
+        return sorted(tag for tag in there if not tag.startswith("sha256-"))
 
     def digest(self, request: Mapping[str, Any], tag: str) -> str:
         return self.cluster.registry.digest(_repository(request), tag)
