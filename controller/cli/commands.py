@@ -12,6 +12,7 @@ from controller.cli import builds, exit_codes, history, options, promotion
 from controller.cli.client import Client, CommandError, find
 from controller.contract.results import PHASES
 
+_VERIFY = "Check that an image is signed by a key; asks the registry only."
 Command = Callable[[Client, argparse.Namespace], int]
 _EPILOG = """\
 Also: `nbs serve` runs the controller, `nbs task PHASE` a phase inside a task.
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; its exit code."""
     parsed = _parser().parse_args(arguments)
     try:
+        if hasattr(parsed, "alone"):
+            return int(parsed.alone(parsed, environ))
         client = Client(parsed.addr or find(environ), environ.get("NBS_TOKEN", ""))
         return int(parsed.command(client, parsed))
     except CommandError as error:
@@ -84,7 +87,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_history_options(add("history", history.history))
     _add_cleanup_options(add("cleanup", history.cleanup))
     _add_promotion_options(add("promote", promotion.promote))
+    _add_verify(commands.add_parser("verify", parents=[common], help=_VERIFY, description=_VERIFY))
     return parser
+
+
+def _add_verify(one: argparse.ArgumentParser) -> None:
+    one.add_argument("image", help="HOST/REPOSITORY:TAG or …@sha256:…")
+    one.add_argument("--key", required=True, metavar="FILE", help="the public key, in PEM")
+    one.add_argument(
+        "--insecure", action="store_true", help="a registry without TLS or a known certificate"
+    )
+    one.set_defaults(alone=_verify)
+
+
+def _verify(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from controller.cli.verify import verify  # only here: it needs a library of cryptography
+
+    return verify(parsed, environ)
 
 
 def _add_log_options(one: argparse.ArgumentParser) -> None:

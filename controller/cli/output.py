@@ -148,6 +148,12 @@ def cleaned(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def verified(found: dict[str, Any]) -> str:
+    """What holds of a signed image."""
+    lines = [f"signed: {found['image']}", *(f"  as       {one}" for one in found["signed_as"])]
+    return "\n".join(lines + [f"  attested {one['kind']}" for one in found["attestations"]])
+
+
 def promoted(answer: dict[str, Any]) -> str:
     """What a promotion did."""
     lines = [f"{reference}@{answer['digest']}" for reference in answer["references"]]
