@@ -37,7 +37,8 @@ _NOT_OURS = 125  # Buildah's code for its own errors; a failed RUN gives its own
 _UNAVAILABLE = (
     r"connection refused|no such host|i/o timeout|TLS handshake|connection reset"
     r"|server gave HTTP response|x509:|context deadline exceeded|network is unreachable"
-    r"|\bEOF\b|broken pipe|use of closed network connection|(?:status|code):? 5\d\d|received unexpected HTTP status: 5\d\d"
+    r"|\bEOF\b|broken pipe|use of closed network connection"
+    r"|(?:status|code):? 5\d\d|received unexpected HTTP status: 5\d\d"
     r"|toomanyrequests|Too Many Requests"
 )
 _UNAUTHORIZED = (
