@@ -7,13 +7,14 @@ are what others will ask for, and a build that cannot have them fails.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from controller.contract.log_line import utc
-from controller.tasks import provenance, signing
+from controller.tasks import bill_of_materials, provenance, signing
 from controller.tasks.artifact import artifact, attach
 from controller.tasks.destinations import Destination
 from controller.tasks.errors import PhaseFailed
@@ -22,6 +23,7 @@ from controller.tasks.registry_api import Manifest, RegistryApi
 from controller.tasks.tries import Tries
 from controller.tasks.vault import VaultSession
 
+_STATEMENT = provenance.PAYLOAD_TYPE
 _PREDICATE_NOTE = "in-toto.io/predicate-type"
 
 
@@ -34,6 +36,7 @@ class Attestations:
         self._vault = vault
         self._key = phase.environment.signing_key
         self._tries = Tries(phase.log, phase.deadline)
+        self._sbom = bill_of_materials.read(phase) if phase.environment.sbom else None
 
     def attach(self, places: Sequence[Destination], image: Manifest) -> list[dict[str, str]]:
         """Attach all that is wanted in every repository; what it was, for the outcome."""
@@ -68,13 +71,29 @@ class Attestations:
                 provenance.statement(provenance.PREDICATE, subjects, digest, told),
             )
 
+        if self._sbom:
+            yield (
+                bill_of_materials.PREDICATE,
+                provenance.statement(bill_of_materials.PREDICATE, subjects, digest, self._sbom),
+            )
+
     def _attach_in(
         self, api: RegistryApi, image: Manifest, envelopes: list[tuple[str, bytes]]
     ) -> Iterator[dict[str, str]]:
         media_type = signing.ENVELOPE_TYPE if self._key else provenance.PAYLOAD_TYPE
-        for kind, content in envelopes:
+        if self._sbom:
+            raw = json.dumps(self._sbom, ensure_ascii=False, separators=(",", ":")).encode()
+            media = bill_of_materials.MEDIA_TYPE
             attached = self._tries(
-                f"attaching {kind}", partial(self._put, api, image, kind, content, media_type)
+                "attaching the SBOM", partial(self._put, api, image, "SBOM", raw, media, media)
+            )
+            yield self._said(api, "SBOM", media, attached)
+        for kind, content in envelopes:
+            if kind == bill_of_materials.PREDICATE and not self._key:
+                continue  # unsigned it says nothing that the document does not
+            attached = self._tries(
+                f"attaching {kind}",
+                partial(self._put, api, image, kind, content, media_type, _STATEMENT),
             )
             yield self._said(api, kind, media_type, attached)
         if not self._key:
@@ -92,15 +111,22 @@ class Attestations:
         yield self._said(api, "cosign signature", signing.SIGNATURE_TYPE, signature)
 
     def _put(
-        self, api: RegistryApi, image: Manifest, kind: str, content: bytes, media_type: str
+        self,
+        api: RegistryApi,
+        image: Manifest,
+        kind: str,
+        content: bytes,
+        media_type: str,
+        artifact_type: str,
     ) -> Manifest:
+        note = {_PREDICATE_NOTE: kind} if artifact_type == _STATEMENT else {}
         attached = artifact(
             api,
-            provenance.PAYLOAD_TYPE,
-            {_PREDICATE_NOTE: kind},
+            artifact_type,
+            note,
             content=content,
             media_type=media_type,
-            layer_annotations={_PREDICATE_NOTE: kind},
+            layer_annotations=note,
             subject=image,
         )
         attach(api, image, attached)

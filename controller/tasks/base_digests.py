@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from controller.contract.results import DIGEST
 from controller.tasks.process import Deadline
@@ -14,10 +14,10 @@ _WITHIN = 30  # seconds
 
 
 def digests(
-    sandbox: Sandbox, storage: OwnerStorage, pulled: Iterable[tuple[str, str]]
+    sandbox: Sandbox, storage: OwnerStorage, pulled: Mapping[str, Sequence[str]]
 ) -> list[dict[str, str]]:
-    """Name and manifest digest of each image, given by name and ID; without unknown ones."""
-    wanted = list(dict.fromkeys(pulled))
+    """Name and manifest digest of each image, given as IDs by name; without unknown ones."""
+    wanted = [(name, image_id) for name, found in pulled.items() for image_id in found]
     if not wanted:
         return []
     code, listed, _ = sandbox.capture(

@@ -13,6 +13,7 @@ from typing import Any
 from controller.contract import patch
 from controller.contract.patch import PATCH_LABEL
 from controller.tasks import (
+    base_digests,
     base_images,
     diagnosis,
     dockerfile,
@@ -80,6 +81,9 @@ class _Build:
             self._position = "while pulling base images"
             pulled = base_images.pull(self._phase, self._storage, self._sandbox, needs, pull)
             self._users = workdirs.users(self._storage.directory / "root", pulled)
+            if self._phase.environment.provenance:
+                found = base_digests.digests(self._sandbox, self._storage, pulled)
+                self._phase.fields["base_images"] = found
             self._emulate({*self._platforms, *(platform for _, platform in needs)})
             with mounts.options(self._phase.environment.secrets_dir) as options:
                 images = {

@@ -46,6 +46,7 @@ class TaskEnvironment:
     publish_timeout: int
     provenance: bool
     sbom: bool
+    syft: str
     signing_key: str
     builder_id: str
     git_protocols: tuple[str, ...]
@@ -112,6 +113,7 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         registry_stall_seconds=int(environ.get("NBS_REGISTRY_STALL_TIMEOUT", "60")),
         publish_timeout=int(environ.get("NBS_PUBLISH_TIMEOUT", "900")),
         provenance=environ.get("NBS_PROVENANCE", "true") == "true",
+        syft=environ.get("NBS_SYFT", ""),
         sbom=environ.get("NBS_SBOM", "true") == "true",
         signing_key=environ.get("NBS_SIGNING_KEY", ""),
         builder_id=environ.get("NBS_BUILDER_ID", "") or BUILDER_ID,

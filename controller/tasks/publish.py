@@ -9,6 +9,7 @@ form.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from controller.tasks.destinations import Destination, destinations
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
 from controller.tasks.phase_results import read_result
+from controller.tasks.process import Deadline
 from controller.tasks.registry import Registry, login
 from controller.tasks.registry_api import Manifest
 from controller.tasks.sandbox import Sandbox
@@ -37,7 +39,7 @@ _PUSHES = 4  # Buildah tries once more within each
 def work(phase: Phase) -> str:
     """Publish; fills image, digest, references, tags, referrers. Raises PhaseFailed."""
     build = _trusted_build(phase)
-    storage = OwnerStorage(phase.environment, phase.request["owner"])
+    storage = OwnerStorage(phase.environment, phase.request)
     with VaultSession(phase.environment, phase.redactor) as vault:
         places = destinations(phase.environment, phase.request, vault)
         if not phase.environment.signing_key:
@@ -62,7 +64,7 @@ class _Publication:
         with login(
             self._phase.environment.secrets_dir, *(place.credential for place in self._places)
         ) as authfile:
-            digest = self._push(build["image_id"], first.repository, authfile)
+            digest = self._push(build, first.repository, authfile)
             for place in others:
                 self._copy(f"{first.repository}@{digest}", f"{place.repository}@{digest}", authfile)
         manifest, *_ = [self._verified(place, digest) for place in self._places]
@@ -70,12 +72,18 @@ class _Publication:
         self._phase.fields["referrers"] = attestations.attach(self._places, manifest)
         self._tag(build, manifest)
 
-    def _push(self, image_id: str, repository: str, authfile: Path) -> str:
-        """Push without a tag; the digest. `@@unknown-digest@@` is Buildah's word for that."""
+    def _push(self, build: dict[str, Any], repository: str, authfile: Path) -> str:
+        """Push without a tag, a manifest list where there are several platforms; the digest.
+
+        `@@unknown-digest@@` is Buildah's word for that.
+        """
         digestfile = self._phase.environment.task_dir / "digest"
         sandbox = Sandbox(self._storage.env(), driver=self._phase.environment.driver)
+        name, verb = build["image_id"], ["push"]
+        if len(images := build.get("images") or {}) > 1:
+            name, verb = self._list(sandbox, images.values()), ["manifest", "push", "--all"]
         command = self._storage.buildah(
-            "push",
+            *verb,
             "--quiet",
             "--retry",
             "1",
@@ -83,7 +91,7 @@ class _Publication:
             str(authfile),
             "--digestfile",
             str(digestfile),
-            image_id,
+            name,
             f"docker://{repository}@@unknown-digest@@",
         )
 
@@ -104,6 +112,17 @@ class _Publication:
             raise PhaseFailed("PublishFailed", f"buildah reported no digest but {digest[:80]!r}")
         return digest
 
+    def _list(self, sandbox: Sandbox, images: Iterable[str]) -> str:
+        """Make a manifest list in the storage; its name."""
+        name = f"{self._storage.own_containers}-image"
+        for step in (("create", name), *(("add", name, image_id) for image_id in images)):
+            code, _, said = sandbox.capture(
+                self._storage.buildah("manifest", *step), self._phase.deadline
+            )
+            if code:
+                raise PhaseFailed("PublishFailed", f"the images cannot be joined: {said.strip()}")
+        return name
+
     def _copy(self, source: str, destination: str, authfile: Path) -> None:
         def attempt() -> None:
             registry = Registry(self._storage.env(), authfile, self._log, self._stall_guard())
@@ -115,7 +134,7 @@ class _Publication:
         self._log.say(f"copying to {destination}")
         Tries(self._log, self._phase.deadline, most=_PUSHES)(f"copying to {destination}", attempt)
 
-    def _stall_guard(self) -> Any:
+    def _stall_guard(self) -> Deadline:
         seconds = self._phase.environment.registry_stall_seconds
         return StallGuard(seconds).within(self._phase.deadline)
 
@@ -159,4 +178,6 @@ def _trusted_build(phase: Phase) -> dict[str, Any]:
         raise PhaseFailed("TamperedResult", "build and test did not both leave a good result")
     if not build.get("image_id") or not build.get("commit"):
         raise PhaseFailed("TamperedResult", "the build's result names no image or no commit")
+    if set(build.get("images") or ()) != set(phase.request["platforms"]):
+        raise PhaseFailed("TamperedResult", "the build's result names other platforms than asked")
     return build

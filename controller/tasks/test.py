@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from controller.tasks import sealing
+from controller.tasks import bill_of_materials, sealing
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.memory import MemoryWatch
@@ -44,9 +44,11 @@ def work(phase: Phase) -> str:
     commands = list(phase.request["test"]["commands"])
     if (rerun := phase.request.get("rerun")) and rerun["phase"] == "publish":
         phase.log.say(f"the image was tested by {rerun['job_id']}")
+        bill_of_materials.make(phase, build)
         return "skipped"
     if not commands and not phase.request["test"]["entry_point"]:
         phase.log.say("no test commands")
+        bill_of_materials.make(phase, build)
         return "skipped"
     storage = OwnerStorage(phase.environment, phase.request)
     # The time of the phase begins now, not while it waited.
@@ -57,7 +59,9 @@ def work(phase: Phase) -> str:
     with storage.in_use():
         # Without platforms asked for, there is one image, and which platform it is goes unsaid.
         images = build.get("images") or {"": build["image_id"]}
-        return _Tests(phase, storage, images, deadline).run(commands)
+        status = _Tests(phase, storage, images, deadline).run(commands)
+    bill_of_materials.make(phase, build)
+    return status
 
 
 def _await_build(phase: Phase) -> dict[str, Any]:

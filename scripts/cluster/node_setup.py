@@ -48,6 +48,7 @@ class Options:
     demo_servers: bool
     emulation: bool
     controller: bool
+    syft: bool
     host_only: bool
     docker: bool
     check: bool
@@ -102,6 +103,15 @@ def steps(options: Options) -> list[Step]:
                 lambda: _install(options),
             )
         )
+        syft = options.prefix / "bin" / "syft"
+        if options.syft:
+            result.append(
+                Step(
+                    f"Syft in {options.prefix}",
+                    lambda: [] if os.access(syft, os.X_OK) else [str(syft)],
+                    lambda: installation.install_syft(options.prefix),
+                )
+            )
     return result
 
 
@@ -258,6 +268,8 @@ def root_command(options: Options) -> str:
         argv.append("--with-emulation")
     if options.controller:
         argv.append("--with-controller")
+    if options.syft:
+        argv.append("--with-syft")
     if options.host_only:
         argv.append("--host-only")
     elif options.prefix != installation.DEFAULT_PREFIX:
@@ -310,6 +322,11 @@ def parse(arguments: Sequence[str] | None) -> Options:
         help="also install the controller there (driver raw_exec)",
     )
     parser.add_argument(
+        "--with-syft",
+        action="store_true",
+        help="also install Syft there, so that images get a bill of materials",
+    )
+    parser.add_argument(
         "--with-demo-servers",
         action="store_true",
         help="also what scripts/demo and the tests need: registry, Git servers",
@@ -338,6 +355,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
         demo_servers=values.with_demo_servers,
         emulation=values.with_emulation,
         controller=values.with_controller,
+        syft=values.with_syft,
         host_only=values.host_only,
         docker=values.docker,
         check=values.check,

@@ -121,6 +121,7 @@
         NBS_REGISTRY_STALL_TIMEOUT = "[[ var "registry_stall_timeout" . | int ]]"
         NBS_PROVENANCE            = "[[ var "provenance" . ]]"
         NBS_SBOM                  = "[[ var "sbom" . ]]"
+        NBS_SYFT                  = "[[ if eq (var "driver" .) "raw_exec" ]][[ var "node_prefix" . ]]/bin/syft[[ else ]]/usr/local/bin/syft[[ end ]]"
         NBS_SIGNING_KEY           = [[ var "signing_key" . | quote ]]
         NBS_BUILDER_ID            = [[ var "public_url" . | quote ]]
         NBS_LOG_MAX_BYTES         = "[[ mul (var "log_max_mb" . | int) 1048576 ]]"
