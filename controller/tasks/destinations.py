@@ -11,7 +11,7 @@ from controller.tasks.registry import host_of
 from controller.tasks.registry_api import RegistryApi
 from controller.tasks.vault import VaultSession
 
-_SECRET = (("username", "password"),)
+SECRET = (("username", "password"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,19 @@ def destinations(
     for further in request["additional_repositories"] or ():
         wanted.setdefault(further["image"], further.get("registry_credentials_path"))
     return [
-        Destination(
-            repository,
-            credential,
-            RegistryApi(
-                repository,
-                credential,
-                insecure=host_of(repository) in environment.insecure_registries,
-            ),
-        )
+        destination_of(environment, repository, vault.read(path, SECRET) if path else {})
         for repository, path in wanted.items()
-        # A login of its own for each repository: two on one registry may need different ones.
-        for credential in [vault.read(path, _SECRET) | {"registry": repository} if path else {}]
     ]
+
+
+def destination_of(
+    environment: TaskEnvironment, repository: str, credential: Mapping[str, str]
+) -> Destination:
+    """A repository with a credential; empty for none."""
+    api = RegistryApi(
+        repository, credential, insecure=host_of(repository) in environment.insecure_registries
+    )
+    # A login of its own for each repository: two on one registry may need different ones.
+    return Destination(
+        repository, {**credential, "registry": repository} if credential else {}, api
+    )

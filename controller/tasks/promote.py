@@ -14,18 +14,20 @@ by commas.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from controller.contract.fields import FORMATS
-from controller.contract.patch import PATCH_LABEL
+from controller.tasks.destinations import SECRET, destination_of
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
-from controller.tasks.registry import Registry, host_of, login
+from controller.tasks.registry import Registry, login
 from controller.tasks.storage import registries_env
+from controller.tasks.tagging import Tagging
+from controller.tasks.tries import Tries
 from controller.tasks.vault import VaultSession
 
-_SECRET = (("username", "password"),)
 _FIELDS = {
     "image": "image-repository",
     "destination": "image-repository",
@@ -74,30 +76,36 @@ def work(phase: Phase) -> str:
     wanted = phase.request
     source = f"{wanted['image']}@{wanted['digest']}"
     destination = wanted["destination"] or wanted["image"]
-    credentials: dict[str, dict[str, str]] = {}
+    paths = {
+        wanted["image"]: wanted["registry_credentials_path"],
+        # The destination's credential last: where both are one repository it is the one to push.
+        destination: wanted["destination_credentials_path"] or wanted["registry_credentials_path"],
+    }
     with VaultSession(phase.environment, phase.redactor) as vault:
-        for repository, path in (
-            (wanted["image"], wanted["registry_credentials_path"]),
-            (destination, wanted["destination_credentials_path"]),
-        ):
-            if path:
-                host = host_of(repository)
-                credentials[host] = vault.read(path, _SECRET) | {"registry": host}
+        logins = {
+            repository: vault.read(path, SECRET) | {"registry": repository} if path else {}
+            for repository, path in paths.items()
+        }
     env = registries_env(phase.environment, phase.environment.task_dir / "home")
     phase.fields.update(image=destination, digest=wanted["digest"], references=[])
-    with login(phase.environment.secrets_dir, *credentials.values()) as authfile:
+    place = destination_of(phase.environment, destination, logins[destination])
+    tries = Tries(phase.log, phase.deadline)
+    with login(phase.environment.secrets_dir, *logins.values()) as authfile:
         registry = Registry(env, authfile, phase.log, phase.deadline)
-        if wanted["protected_tags"] and PATCH_LABEL in registry.labels(source):
-            raise PhaseFailed(
-                "TagProtected",
-                f"{source} holds a patch that was never pushed, and"
-                f" {', '.join(wanted['protected_tags'])} may not name such an image",
-            )
-        for tag in wanted["tags"]:
-            registry.copy(source, f"{destination}:{tag}")
-            registry.verify(f"{destination}:{tag}", wanted["digest"])
-            phase.fields["references"].append(f"{destination}:{tag}")
-            phase.log.say(f"published {destination}:{tag}@{wanted['digest']}")
+        if destination != wanted["image"]:
+            target = f"{destination}@{wanted['digest']}"
+            tries(f"copying to {target}", partial(registry.copy, source, target))
+    manifest = tries(f"reading {source}", partial(place.api.manifest, wanted["digest"]))
+    if manifest is None or manifest.digest != wanted["digest"]:
+        raise PhaseFailed("PublishFailed", f"{destination} has no image {wanted['digest']}")
+    tagging = Tagging(
+        [place], list(dict.fromkeys(wanted["tags"])), manifest, phase.log, phase.deadline
+    )
+    try:
+        tagging.give_all()
+    finally:
+        phase.fields["tags"] = [tag.shown() for tag in tagging.tags]
+        phase.fields["references"] = tagging.given()
     return "succeeded"
 
 

@@ -155,9 +155,7 @@ class _Publication:
             tagging.give_all()
         finally:
             fields["tags"] = [tag.shown() for tag in tagging.tags]
-            fields["references"] = [
-                tag.reference for tag in tagging.tags if tag.digest == manifest.digest
-            ]
+            fields["references"] = tagging.given()
 
 
 def _transient(error: PhaseFailed) -> PhaseFailed:

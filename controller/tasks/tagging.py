@@ -61,6 +61,10 @@ class Tagging:
         self._log = log
         self._tries = Tries(log, deadline)
 
+    def given(self) -> list[str]:
+        """References of the tags that name the image."""
+        return [tag.reference for tag in self.tags if tag.digest == self._manifest.digest]
+
     def give_all(self) -> None:
         """Raises what kept a tag from being given, after taking back the others."""
         try:

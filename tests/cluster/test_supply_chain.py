@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -246,3 +247,25 @@ def test_a_signing_key_that_is_refused_or_missing_fails_the_build(
             builds.assert_clean(builds.await_end(nomad_job_id(build["job_id"]))["ID"])
     finally:
         cluster.pack.deploy()
+
+
+def test_only_the_publish_role_may_sign(cluster: Cluster, public_key: Path) -> None:
+    root = cluster.vault.client()
+    answers = {}
+    for role in ("build", "publish", "controller"):
+        token = root.auth.token.create(policies=[f"nbs-{role}"], ttl="1m")["auth"]["client_token"]
+        answers[role] = {
+            path: httpx.post(
+                f"{cluster.vault.address}/v1/{path}",
+                json={"input": base64.b64encode(b"x").decode()},
+                headers={"X-Vault-Token": token},
+                verify=ssl.create_default_context(cafile=str(cluster.state.cacert)),
+            ).status_code
+            for path in ("transit/sign/nbs-images", "transit/sign/other", "transit/keys/nbs-x")
+        }
+    refused = dict.fromkeys(answers["build"], 403)
+    assert answers == {
+        "build": refused,
+        "publish": refused | {"transit/sign/nbs-images": 200},
+        "controller": refused,
+    }
