@@ -44,6 +44,5 @@ def destination_of(
         repository, credential, insecure=host_of(repository) in environment.insecure_registries
     )
     # A login of its own for each repository: two on one registry may need different ones.
-    return Destination(
-        repository, {**credential, "registry": repository} if credential else {}, api
-    )
+    login = {**credential, "registry": repository} if credential else {}
+    return Destination(repository, login, api)

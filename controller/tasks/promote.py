@@ -22,7 +22,7 @@ from controller.tasks.destinations import SECRET, destination_of
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
-from controller.tasks.registry import Registry, login
+from controller.tasks.registry import Registry, host_of, login
 from controller.tasks.storage import registries_env
 from controller.tasks.tagging import Tagging
 from controller.tasks.tries import Tries
@@ -78,9 +78,11 @@ def work(phase: Phase) -> str:
     destination = wanted["destination"] or wanted["image"]
     paths = {
         wanted["image"]: wanted["registry_credentials_path"],
-        # The destination's credential last: where both are one repository it is the one to push.
-        destination: wanted["destination_credentials_path"] or wanted["registry_credentials_path"],
+        # Last: where both are one repository, it is the destination's that pushes.
+        destination: wanted["destination_credentials_path"],
     }
+    if host_of(destination) == host_of(wanted["image"]):  # a credential stays with its registry
+        paths[destination] = paths[destination] or wanted["registry_credentials_path"]
     with VaultSession(phase.environment, phase.redactor) as vault:
         logins = {
             repository: vault.read(path, SECRET) | {"registry": repository} if path else {}
@@ -98,9 +100,8 @@ def work(phase: Phase) -> str:
     manifest = tries(f"reading {source}", partial(place.api.manifest, wanted["digest"]))
     if manifest is None or manifest.digest != wanted["digest"]:
         raise PhaseFailed("PublishFailed", f"{destination} has no image {wanted['digest']}")
-    tagging = Tagging(
-        [place], list(dict.fromkeys(wanted["tags"])), manifest, phase.log, phase.deadline
-    )
+    tags = list(dict.fromkeys(wanted["tags"]))
+    tagging = Tagging([place], tags, manifest, phase.log, phase.deadline)
     try:
         tagging.give_all()
     finally:

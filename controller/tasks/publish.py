@@ -8,7 +8,6 @@ form.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,9 @@ from controller.tasks.sandbox import Sandbox
 from controller.tasks.stalling import StallGuard
 from controller.tasks.storage import OwnerStorage
 from controller.tasks.tagging import Tagging
-from controller.tasks.tries import Transient, Tries
+from controller.tasks.tries import Tries, passing
 from controller.tasks.vault import VaultSession
 
-# Of what `diagnosis` calls an unavailable registry: this does not pass by itself.
-_FOR_GOOD = re.compile(r"x509:|server gave HTTP response")
 _PUSHES = 4  # Buildah tries once more within each
 
 
@@ -103,7 +100,7 @@ class _Publication:
                 self._stall_guard(),
             )
             if code:
-                raise _transient(diagnosis.push_failure(repository, said))
+                raise passing(diagnosis.push_failure(repository, said))
 
         self._log.say(f"pushing to {repository}")
         Tries(self._log, self._phase.deadline, most=_PUSHES)(f"pushing to {repository}", attempt)
@@ -125,11 +122,8 @@ class _Publication:
 
     def _copy(self, source: str, destination: str, authfile: Path) -> None:
         def attempt() -> None:
-            registry = Registry(self._storage.env(), authfile, self._log, self._stall_guard())
-            try:
-                registry.copy(source, destination)
-            except PhaseFailed as error:
-                raise _transient(error) from error
+            guard = self._stall_guard()
+            Registry(self._storage.env(), authfile, self._log, guard).copy(source, destination)
 
         self._log.say(f"copying to {destination}")
         Tries(self._log, self._phase.deadline, most=_PUSHES)(f"copying to {destination}", attempt)
@@ -156,12 +150,6 @@ class _Publication:
         finally:
             fields["tags"] = [tag.shown() for tag in tagging.tags]
             fields["references"] = tagging.given()
-
-
-def _transient(error: PhaseFailed) -> PhaseFailed:
-    if error.reason == "RegistryUnavailable" and not _FOR_GOOD.search(error.message):
-        return Transient(error.message)
-    return error
 
 
 def _trusted_build(phase: Phase) -> dict[str, Any]:

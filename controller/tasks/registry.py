@@ -19,6 +19,7 @@ from controller.tasks import diagnosis
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline, Program, run
+from controller.tasks.tries import passing
 
 _NO_REPOSITORY = re.compile(
     r"name unknown|repository name not known|NAME_UNKNOWN|status code (?:from registry )?404"
@@ -68,7 +69,9 @@ class Registry:
         self._deadline = deadline
 
     def copy(self, source: str, destination: str) -> None:
-        """Copy by reference between registries, the digest unchanged. Raises PhaseFailed."""
+        """Copy by reference between registries, the digest unchanged. Raises PhaseFailed, which
+        is Transient where it may pass.
+        """
         said: list[str] = []
         code = run(
             [
@@ -77,8 +80,6 @@ class Registry:
                 "--quiet",
                 "--all",
                 "--preserve-digests",
-                "--retry-times",
-                "2",
                 "--authfile",
                 self._authfile,
                 f"docker://{source}",
@@ -89,7 +90,7 @@ class Registry:
             env=self._env,
         )
         if code:
-            raise diagnosis.push_failure(destination, said)
+            raise passing(diagnosis.push_failure(destination, said))
 
     def digest(self, reference: str) -> str:
         """The digest of the manifest that the registry serves, computed here. Raises PhaseFailed.

@@ -7,6 +7,7 @@ time. A refusal (401, 403, a manifest that the registry calls invalid) stays one
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,6 +17,8 @@ from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline
 
 T = TypeVar("T")
+# Of what `diagnosis` calls an unavailable registry: this does not pass by itself.
+_FOR_GOOD = re.compile(r"x509:|server gave HTTP response")
 _FIRST_PAUSE = 1.0  # seconds; doubled each time, and spread so that builds do not come in step
 
 
@@ -25,6 +28,13 @@ class Transient(PhaseFailed):
     def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__("RegistryUnavailable", message)
         self.retry_after = retry_after
+
+
+def passing(error: PhaseFailed) -> PhaseFailed:
+    """A tool's failure, as Transient where it may pass."""
+    if error.reason == "RegistryUnavailable" and not _FOR_GOOD.search(error.message):
+        return Transient(error.message)
+    return error
 
 
 class Tries:
