@@ -281,6 +281,11 @@ class JobConfig(Strict):
         False,
         description="Build without the layer cache; the same commit then gives the same digest.",
     )
+    cache: bool = Field(
+        True,
+        description="Share layers with other nodes through the registry cache, where the operator "
+        "has set one up (cache_repository). It never fails a build.",
+    )
     priority: int | None = Field(
         None, ge=1, le=100, examples=[50], description="Nomad's priority of the build."
     )

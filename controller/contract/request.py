@@ -31,7 +31,6 @@ _GZIP = b"\x1f\x8b"
 _SCHEMA_FILE = Path(__file__).with_name("job_config.schema.json")
 
 HINTS = {
-    "cache": "use clear_cache to build without the layer cache",
     "deploy_dir": "it was an option of the old command line; leave it out",
     "test_entry_point": "write test.entry_point",
     "test.vault_policies": "tests get no credentials; leave it out",

@@ -31,6 +31,7 @@ from controller.tasks.memory import MemoryWatch
 from controller.tasks.phase import Phase
 from controller.tasks.platforms import NATIVE, registration
 from controller.tasks.process import duration
+from controller.tasks.registry_cache import RegistryCache
 from controller.tasks.routes import NAME_SERVER
 from controller.tasks.run_mounts import RunMounts
 from controller.tasks.sandbox import Network, Sandbox, ulimits
@@ -63,6 +64,7 @@ class _Build:
             storage.env(), driver=phase.environment.driver, allow=phase.environment.network_allow
         )
         self._memory = MemoryWatch()
+        self._cache = RegistryCache(phase, storage, self._sandbox)
         self._platforms = self._request["platforms"] or [NATIVE]
         self._ended: list[BuildProgress] = []
         self._buildah = (0, 0)
@@ -145,6 +147,7 @@ class _Build:
                 git = vault.read(self._request["git_credentials_path"], GIT_SECRET)
             if self._phase.environment.pull_credentials_path:
                 pull = vault.read(self._phase.environment.pull_credentials_path, PULL_SECRET)
+            self._cache.read_credential(vault)
             mounts = run_mounts.read(
                 vault, self._request["build_secrets"], self._request["build_ssh"]
             )
@@ -196,8 +199,9 @@ class _Build:
             str(scratch / "Dockerfile"),
             str(context),
         )
+        done = self._cache.pull(argv, parsed, self._request["target"])
         for attempt in range(1, sealing.ATTEMPTS + 1):
-            progress = BuildProgress(parsed, platform if len(self._platforms) > 1 else "")
+            progress = BuildProgress(parsed, platform if len(self._platforms) > 1 else "", done)
             code = self._run_buildah(argv, progress)
             if not (code and progress.not_started) or attempt == sealing.ATTEMPTS:
                 break
@@ -207,7 +211,10 @@ class _Build:
         cache = progress.fields()["cache"]
         self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
         self._ended.append(progress)
-        return iidfile.read_text().strip()
+        image_id = iidfile.read_text().strip()
+        self._cache.push(argv, progress)
+        self._phase.fields["cache"] |= self._cache.fields()
+        return image_id
 
     def _run_buildah(self, argv: list[str], progress: BuildProgress) -> int:
         network = Network.NONE if self._request["build_network"] == "none" else Network.EGRESS
@@ -226,6 +233,7 @@ class _Build:
             )
         finally:
             self._phase.fields.update(together([*self._ended, progress]))
+            self._phase.fields["cache"] |= self._cache.fields()
 
     def _options(self, parsed: dockerfile.Dockerfile, platform: str) -> list[str]:
         request = self._request

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,12 +45,16 @@ class Step:
 class BuildProgress:
     """Fed with every line of Buildah's output; holds the steps so far.
 
-    `not_started` is true while Buildah failed to start the present step's command at all.
+    `not_started` is true while Buildah failed to start the present step's command at all. Steps on
+    the lines `done` are no hits: another pass of this build made them.
     """
 
-    def __init__(self, dockerfile: Dockerfile, platform: str = "") -> None:
+    def __init__(
+        self, dockerfile: Dockerfile, platform: str = "", done: Collection[int] = ()
+    ) -> None:
         self._dockerfile = dockerfile
         self._platform = platform
+        self._done = done
         self.steps: list[Step] = []
         self.errors: deque[str] = deque(maxlen=_ERRORS)
         self.excerpt = ErrorExcerpt()
@@ -79,7 +83,7 @@ class BuildProgress:
                 )
             )
         elif _CACHED.match(text) and self.steps:
-            self.steps[-1].cached = True
+            self.steps[-1].cached = self.steps[-1].line not in self._done
         elif stream == "stderr" and sealing.refused(text):
             self.not_started = True
         elif stream == "stderr" and text.startswith(("Error:", "error ", "Build error:")):

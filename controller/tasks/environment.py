@@ -37,6 +37,8 @@ class TaskEnvironment:
     vault_role: str
     vault_kv_mount: str
     pull_credentials_path: str
+    cache_repository: str
+    cache_credentials_path: str
     intermediate_repository: str
     intermediate_credentials_path: str
     intermediate_pull_credentials_path: str
@@ -103,6 +105,8 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         vault_role=environ.get("NBS_VAULT_ROLE", ""),
         vault_kv_mount=environ.get("NBS_VAULT_KV_MOUNT", "secret"),
         pull_credentials_path=environ.get("NBS_PULL_CREDENTIALS_PATH", ""),
+        cache_repository=environ.get("NBS_CACHE_REPOSITORY", ""),
+        cache_credentials_path=environ.get("NBS_CACHE_CREDENTIALS_PATH", ""),
         intermediate_repository=environ.get("NBS_INTERMEDIATE_REPOSITORY", ""),
         intermediate_credentials_path=environ.get("NBS_INTERMEDIATE_CREDENTIALS_PATH", ""),
         intermediate_pull_credentials_path=environ.get(

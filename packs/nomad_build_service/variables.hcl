@@ -168,6 +168,18 @@ variable "pull_credentials_path" {
   default     = ""
 }
 
+variable "cache_repository" {
+  description = "Repository below which builds share layers between nodes, each owner in one of its own, such as registry.example.com/nbs/cache. Empty: layers stay on their node."
+  type        = string
+  default     = ""
+}
+
+variable "cache_credentials_path" {
+  description = "Vault path (below cache/) of registry, username and password for cache_repository; it should reach nothing else. Empty for none."
+  type        = string
+  default     = ""
+}
+
 variable "intermediate_repository" {
   description = "Private repository for images that failed their tests, or whose request says keep_intermediate, such as registry.example.com/nbs/intermediate; tagged with the job_id, removed by cleanup and by age. Empty: none are kept."
   type        = string

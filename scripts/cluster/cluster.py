@@ -51,6 +51,7 @@ from .waiting import wait_for
 PROGRAMS = ("nomad", "nomad-pack", "consul", "vault", "buildah")
 
 PULL_SECRET = "nomad-build-service/pull/base"
+CACHE_SECRET = "nomad-build-service/cache/layers"
 GIT_SECRET = "nomad-build-service/git/demo"
 GIT_SSH_SECRET = "nomad-build-service/git/demo-ssh"
 REGISTRY_SECRET = "nomad-build-service/registry/demo"
@@ -172,6 +173,7 @@ class Cluster:
         """Put the demo's own credentials into Vault."""
         login = {"username": self.registry.username, "password": self.registry.password}
         self.vault_put(PULL_SECRET, {**login, "registry": self.registry.host})
+        self.vault_put(CACHE_SECRET, {**login, "registry": self.registry.host})
         self.vault_put(REGISTRY_SECRET, login)
         self.vault_put(INTERMEDIATE_SECRET, login)
         self.vault_put(

@@ -110,6 +110,8 @@
         NBS_VAULT_AUTH_MOUNT      = [[ var "vault_auth_mount" . | quote ]]
         NBS_VAULT_KV_MOUNT        = [[ var "vault_kv_mount" . | quote ]]
         NBS_PULL_CREDENTIALS_PATH = [[ var "pull_credentials_path" . | quote ]]
+        NBS_CACHE_REPOSITORY      = [[ var "cache_repository" . | quote ]]
+        NBS_CACHE_CREDENTIALS_PATH = [[ var "cache_credentials_path" . | quote ]]
         NBS_INSECURE_REGISTRIES   = [[ join "," (var "insecure_registries" .) | quote ]]
         NBS_GIT_PROTOCOLS         = [[ join "," (var "git_protocols" .) | quote ]]
         NBS_GIT_HOSTS             = [[ join "," (var "git_hosts" .) | quote ]]
