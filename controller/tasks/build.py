@@ -26,6 +26,7 @@ from controller.tasks import (
 )
 from controller.tasks.build_progress import BuildProgress, together
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
+from controller.tasks.first_miss import FirstMiss
 from controller.tasks.git import Repository
 from controller.tasks.memory import MemoryWatch
 from controller.tasks.phase import Phase
@@ -64,6 +65,7 @@ class _Build:
             storage.env(), driver=phase.environment.driver, allow=phase.environment.network_allow
         )
         self._memory = MemoryWatch()
+        self._missed: dict[str, Any] = {}
         self._cache = RegistryCache(phase, storage, self._sandbox)
         self._platforms = self._request["platforms"] or [NATIVE]
         self._ended: list[BuildProgress] = []
@@ -199,6 +201,7 @@ class _Build:
             str(scratch / "Dockerfile"),
             str(context),
         )
+        why = FirstMiss(self._storage, self._request, parsed, context, content, platform)
         done = self._cache.pull(argv, parsed, self._request["target"])
         for attempt in range(1, sealing.ATTEMPTS + 1):
             progress = BuildProgress(parsed, platform if len(self._platforms) > 1 else "", done)
@@ -206,10 +209,19 @@ class _Build:
             if not (code and progress.not_started) or attempt == sealing.ATTEMPTS:
                 break
             self._log.say("buildah could not start the command: trying again")
+        self._missed = self._missed or why.explain(progress)
+        self._phase.fields["cache"] |= self._missed
+        why.keep(progress, failed=bool(code))
         if code:
             raise diagnosis.build_failure(code, progress, self._memory, author)
         cache = progress.fields()["cache"]
         self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
+        if self._missed:
+            first = self._missed["first_miss"]
+            self._log.say(
+                f"first miss on line {first['dockerfile_line']}: {first['message']}"
+                f" ({first['reason']})"
+            )
         self._ended.append(progress)
         image_id = iidfile.read_text().strip()
         self._cache.push(argv, progress)
@@ -233,7 +245,7 @@ class _Build:
             )
         finally:
             self._phase.fields.update(together([*self._ended, progress]))
-            self._phase.fields["cache"] |= self._cache.fields()
+            self._phase.fields["cache"] |= self._cache.fields() | self._missed
 
     def _options(self, parsed: dockerfile.Dockerfile, platform: str) -> list[str]:
         request = self._request

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.tasks import ignore
 from controller.tasks.instructions import Instruction
+from controller.tasks.substitution import SubstitutionError, expand
 
 _REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|\S+\.git(?:#|\Z)")
 _MISSING = ("is not in the build context", "correct the path: it is relative to the context")
@@ -53,6 +54,16 @@ def problems(instruction: Instruction, context: Context) -> Iterator[tuple[str, 
     for source, problem in found.items():
         if problem and not (ignore.is_pattern(source) and None in found.values()):
             yield f"{source[:200]!r} {problem[0]}", problem[1]
+
+
+def sources(instruction: Instruction, values: Mapping[str, str]) -> Iterator[str]:
+    """The sources in the context, arguments filled in where their values are known."""
+    for word in _words(instruction.text)[:-1]:
+        if not _REMOTE.match(word) and not word.startswith("<<"):
+            try:
+                yield expand(word, values) or "."
+            except SubstitutionError:
+                yield "."
 
 
 def _words(text: str) -> list[str]:

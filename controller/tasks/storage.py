@@ -163,6 +163,21 @@ def registries_env(environment: TaskEnvironment, home: Path) -> dict[str, str]:
     return tool_env(home)
 
 
+def image_ids(owner_directory: Path) -> dict[str, str]:
+    """The IDs of an owner's images by their names, as they are and without what is understood."""
+    try:
+        images = json.loads((owner_directory / "root/overlay-images/images.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, str] = {}
+    for image in images:
+        for name in image.get("names") or ():
+            short = name.removeprefix("docker.io/").removeprefix("library/")
+            for one in (name, short, name.removesuffix(":latest"), short.removesuffix(":latest")):
+                found[one] = image["id"]
+    return found
+
+
 def containers(owner_directory: Path) -> Iterator[tuple[Path, str]]:
     """Every working container of an owner's graph root, with the mark of its build."""
     base = owner_directory / "root" / "overlay-containers"

@@ -1,0 +1,108 @@
+"""Why the first step that was not in the cache was not: what a build says of the one before it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from typing import Any
+
+import pytest
+from builds import Builds
+
+from cluster.git_repository import GitRepository
+
+FILES = {
+    "app/main": "one",
+    "app/other": "two",
+    "unused": "three",
+    "notes.log": "four",
+    ".dockerignore": "*.log\n",
+}
+
+
+def dockerfile(builds: Builds, run: str = "RUN echo built") -> str:
+    return (
+        f"FROM {builds.cluster.base_image}\nARG VERSION=1\nRUN echo $VERSION\n"
+        f"COPY app /app\n{run}\nRUN echo last\n"
+    )
+
+
+def first_miss(builds: Builds, repository: GitRepository, **fields: Any) -> dict[str, Any] | None:
+    status = builds.run(builds.request(repository, **fields), "SUCCEEDED")
+    found = status["cache"].get("first_miss")
+    if found:
+        assert found["reason"] in builds.text(status["job_id"])
+    return found
+
+
+def test_each_reason_in_one_history(builds: Builds) -> None:
+    owner = f"reasons-{time.monotonic_ns()}"
+    files = {"Dockerfile": dockerfile(builds), **FILES}
+    repository = builds.repository(files)
+
+    new = first_miss(builds, repository, owner=owner)
+    assert new is not None
+    assert (new["reason"], new["dockerfile_line"]) == ("NotBuiltHere", 2)
+
+    repository.push(files | {"unused": "changed", "notes.log": "changed"})
+    assert first_miss(builds, repository, owner=owner) is None
+
+    repository.push(files | {"app/other": "changed", "notes.log": "again"})
+    changed = first_miss(builds, repository, owner=owner)
+    assert changed == {
+        "step": "COPY app /app",
+        "dockerfile_line": 4,
+        "reason": "FilesChanged",
+        "message": "app/other changed",
+    }
+
+    repository.push(files | {"app/other": "changed", "Dockerfile": dockerfile(builds, "RUN :")})
+    edited = first_miss(builds, repository, owner=owner)
+    assert edited is not None
+    assert (edited["reason"], edited["dockerfile_line"]) == ("InstructionChanged", 5)
+    assert "'RUN echo built'" in edited["message"]
+
+    given = first_miss(builds, repository, owner=owner, build_args={"VERSION": "2"})
+    assert given is not None
+    assert (given["reason"], given["dockerfile_line"]) == ("BuildArgChanged", 2)
+    assert "VERSION" in given["message"]
+
+    cleared = first_miss(builds, repository, owner=owner, clear_cache=True)
+    assert cleared is not None
+    assert cleared["reason"] == "CacheCleared"
+
+    storage = builds.cluster.state.storage / hashlib.sha256(owner.encode()).hexdigest()[:16]
+    shutil.rmtree(storage / "root")
+    gone = first_miss(builds, repository, owner=owner, build_args={"VERSION": "2"})
+    assert gone is not None
+    assert gone["reason"] == "LayersGone"
+
+    for record in (storage / "steps").iterdir():
+        record.write_text("[" * 100_000)
+    spoiled = first_miss(builds, repository, owner=owner, build_args={"VERSION": "3"})
+    assert spoiled is not None
+    assert spoiled["reason"] == "NotBuiltHere"
+
+
+@pytest.mark.parametrize("through_stage", [False, True], ids=["directly", "through-a-stage"])
+def test_another_base_image_is_named(builds: Builds, through_stage: bool) -> None:
+    owner = f"bases-{time.monotonic_ns()}"
+    base = f"{builds.cluster.registry.host}/t/base-{time.monotonic_ns()}"
+    made = builds.repository(
+        {"Dockerfile": f"FROM {builds.cluster.base_image}\nARG MARK\nRUN echo $MARK > /mark\n"}
+    )
+    publish = {"registry_url": base.rpartition("/")[0], "image_name": base.rpartition("/")[2]}
+    middle = "FROM base AS middle\n" if through_stage else ""
+    repository = builds.repository(
+        {
+            "Dockerfile": f"FROM {base}:v1 AS base\n{middle}"
+            f"FROM {'middle' if through_stage else 'base'}\nRUN cat /mark\n"
+        }
+    )
+    for mark in ("one", "two"):
+        builds.run(builds.request(made, build_args={"MARK": mark}, **publish), "SUCCEEDED")
+        found = first_miss(builds, repository, owner=owner)
+    assert found is not None
+    assert found["reason"] == "BaseImageChanged"
+    assert f"{base}:v1" in found["message"]
