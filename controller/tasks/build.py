@@ -17,6 +17,7 @@ from controller.tasks import (
     base_images,
     diagnosis,
     dockerfile,
+    prune,
     reproducible,
     rerun,
     run_mounts,
@@ -26,6 +27,7 @@ from controller.tasks import (
 )
 from controller.tasks.build_progress import BuildProgress, together
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
+from controller.tasks.eviction import Uses
 from controller.tasks.first_miss import FirstMiss
 from controller.tasks.git import Repository
 from controller.tasks.memory import MemoryWatch
@@ -36,7 +38,7 @@ from controller.tasks.registry_cache import RegistryCache
 from controller.tasks.routes import NAME_SERVER
 from controller.tasks.run_mounts import RunMounts
 from controller.tasks.sandbox import Network, Sandbox, ulimits
-from controller.tasks.storage import OwnerStorage
+from controller.tasks.storage import OwnerStorage, image_ids
 from controller.tasks.vault import VaultSession
 
 # Older ones let a RUN step out of its chroot (CVE-2024-1753, CVE-2024-9675, double chroot).
@@ -47,6 +49,8 @@ PULL_SECRET = (("registry", "username", "password"),)
 
 def work(phase: Phase) -> str:
     """Build; fills commit, source, image_id, images, steps, cache. Raises PhaseFailed."""
+    for image in prune.make_room(phase.environment):
+        phase.log.say(f"evicted {image} from the layer cache: the disk is short of space")
     storage = OwnerStorage(phase.environment, phase.request)
     with storage.in_use():
         storage.prepare()
@@ -65,6 +69,7 @@ class _Build:
             storage.env(), driver=phase.environment.driver, allow=phase.environment.network_allow
         )
         self._memory = MemoryWatch()
+        self._uses = Uses(storage.directory)
         self._missed: dict[str, Any] = {}
         self._cache = RegistryCache(phase, storage, self._sandbox)
         self._platforms = self._request["platforms"] or [NATIVE]
@@ -209,6 +214,8 @@ class _Build:
             if not (code and progress.not_started) or attempt == sealing.ATTEMPTS:
                 break
             self._log.say("buildah could not start the command: trying again")
+        ids = image_ids(self._storage.directory)
+        self._uses.mark(ids[image] for image in parsed.images if image in ids)
         self._missed = self._missed or why.explain(progress)
         self._phase.fields["cache"] |= self._missed
         why.keep(progress, failed=bool(code))
@@ -232,7 +239,9 @@ class _Build:
         network = Network.NONE if self._request["build_network"] == "none" else Network.EGRESS
 
         def on_line(stream: str, line: str) -> None:
-            progress.feed(stream, self._log.write(stream, line))
+            written = self._log.write(stream, line)
+            progress.feed(stream, written)
+            self._uses.feed(written)
             self._position = progress.position
 
         try:

@@ -34,7 +34,7 @@ from controller.tasks.vault import VaultSession
 CACHE_SECRET = (("registry", "username", "password"),)
 _REACH_SECONDS, _PULL_SECONDS, _PUSH_SECONDS = 15, 300, 300
 _MOST_PASSES = 6
-_NO_RUN = ("--isolation", "oci", "--runtime", "/bin/false", "--network", "none")
+_NO_RUN = ("--isolation", "oci", "--runtime", "/bin/false", "--network", "host")
 _PULLED, _PUSHED = "--> Cache pulled from remote", "--> Pushing cache"
 _ABSENT = re.compile(r"manifest unknown|name unknown|NAME_UNKNOWN|status code (?:\w+ )*404")
 _REMOTE = re.compile(r"\bADD\b.*(?:://|git@|\$)", re.IGNORECASE | re.DOTALL)
@@ -45,6 +45,10 @@ def repository_of(base: str, owner: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", owner.lower()).strip("-")[:40]
     mark = hashlib.sha256(owner.encode()).hexdigest()[:16]
     return f"{base.rstrip('/')}/{name}-{mark}" if name else f"{base.rstrip('/')}/{mark}"
+
+
+class _PullFailedError(Exception):
+    """Buildah did not even begin."""
 
 
 class RegistryCache:
@@ -90,7 +94,12 @@ class RegistryCache:
             except DeadlinePassed:
                 self._phase.deadline.check()
                 self._give_up(f"pulling took more than {_PULL_SECONDS} s")
-        self._phase.log.say(f"registry cache: {self.pulled} layers pulled from {self._repository}")
+            except _PullFailedError as error:
+                self._give_up(f"pulling failed: {error}")
+        if self._repository:
+            self._phase.log.say(
+                f"registry cache: {self.pulled} layers pulled from {self._repository}"
+            )
         return done
 
     def push(self, argv: list[str], progress: BuildProgress) -> None:
@@ -174,6 +183,8 @@ class RegistryCache:
             progress.errors.clear()
         elif not progress.errors:
             progress.errors.append(f"exit code {code}")
+        if code and not progress.steps:
+            raise _PullFailedError(progress.errors[-1])
         return progress
 
     def _allowed(self, parsed: Dockerfile) -> bool:
