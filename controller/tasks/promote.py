@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from controller.contract.fields import FORMATS
+from controller.contract.patch import PATCH_LABEL
 from controller.tasks.destinations import SECRET, destination_of
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
@@ -94,6 +95,12 @@ def work(phase: Phase) -> str:
     tries = Tries(phase.log, phase.deadline)
     with login(phase.environment.secrets_dir, *logins.values()) as authfile:
         registry = Registry(env, authfile, phase.log, phase.deadline)
+        if wanted["protected_tags"] and PATCH_LABEL in registry.labels(source):
+            raise PhaseFailed(
+                "TagProtected",
+                f"{source} holds a patch that was never pushed, and"
+                f" {', '.join(wanted['protected_tags'])} may not name such an image",
+            )
         if destination != wanted["image"]:
             target = f"{destination}@{wanted['digest']}"
             tries(f"copying to {target}", partial(registry.copy, source, target))

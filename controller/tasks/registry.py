@@ -160,3 +160,11 @@ class Registry:
         )
         _, code = program.read_all(said.append, self._deadline)
         return diagnosis.pull_failure(image, said) if code else None
+
+    def verify(self, reference: str, digest: str) -> None:
+        """Check that a tag names `digest` in the registry. Raises PhaseFailed(DigestMismatch)."""
+        found = self.digest(reference)
+        if found != digest:
+            raise PhaseFailed(
+                "DigestMismatch", f"{reference} is {found} in the registry, wanted is {digest}"
+            )
