@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +19,14 @@ from cluster.image import DEFAULT_NAME, Image
 from cluster.node_setup import main as node_setup_main
 from cluster.servers.docker import Docker
 
+HERE = Path(__file__).parent
 PREFIX = "docker-"
 ACCESS = ("--name-prefix", PREFIX, "--role-prefix", "docker")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "docker" in item.path.parts:
+        if HERE in item.path.parents:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.root)
 
