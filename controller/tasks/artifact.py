@@ -13,6 +13,7 @@ from typing import Any
 
 from controller.tasks.registry_api import INDEX, MANIFEST, Manifest, RegistryApi
 
+_DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
@@ -24,6 +25,19 @@ def descriptor(manifest: Manifest) -> dict[str, Any]:
         "digest": manifest.digest,
         "size": len(manifest.content),
     }
+
+
+def index(images: Mapping[str, Manifest]) -> Manifest:
+    """One manifest for images of several platforms, in the words of their own format."""
+    docker = any("docker" in image.media_type for image in images.values())
+    listed = []
+    for platform, image in images.items():
+        names = ("os", "architecture", "variant")
+        told = dict(zip(names, platform.split("/"), strict=False))
+        listed.append({**descriptor(image), "platform": told})
+    kind = _DOCKER_LIST if docker else INDEX
+    document = {"schemaVersion": 2, "mediaType": kind, "manifests": listed}
+    return Manifest(json.dumps(document, separators=(",", ":")).encode(), kind)
 
 
 def artifact(

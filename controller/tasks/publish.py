@@ -8,13 +8,12 @@ form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from controller.contract.patch import default_tag
 from controller.contract.results import DIGEST
-from controller.tasks import diagnosis
+from controller.tasks import artifact, diagnosis
 from controller.tasks.attestations import Attestations
 from controller.tasks.destinations import Destination, destinations
 from controller.tasks.errors import PhaseFailed
@@ -61,7 +60,7 @@ class _Publication:
         with login(
             self._phase.environment.secrets_dir, *(place.credential for place in self._places)
         ) as authfile:
-            digest = self._push(build, first.repository, authfile)
+            digest = self._push(build, first, authfile)
             for place in others:
                 self._copy(f"{first.repository}@{digest}", f"{place.repository}@{digest}", authfile)
         manifest, *_ = [self._verified(place, digest) for place in self._places]
@@ -69,18 +68,31 @@ class _Publication:
         self._phase.fields["referrers"] = attestations.attach(self._places, manifest)
         self._tag(build, manifest)
 
-    def _push(self, build: dict[str, Any], repository: str, authfile: Path) -> str:
-        """Push without a tag, a manifest list where there are several platforms; the digest.
+    def _push(self, build: dict[str, Any], place: Destination, authfile: Path) -> str:
+        """Push the image, or those of several platforms and their index; the digest."""
+        images = build.get("images") or {}
+        if len(images) < 2:
+            return self._push_one(build["image_id"], place.repository, authfile)
+        found = {
+            platform: self._verified(place, self._push_one(image_id, place.repository, authfile))
+            for platform, image_id in images.items()
+        }
+        index = artifact.index(found)
+        self._tries(
+            f"pushing the index to {place.repository}",
+            lambda: place.api.put_manifest(index.digest, index),
+        )
+        return index.digest
 
-        `@@unknown-digest@@` is Buildah's word for that.
+    def _push_one(self, image_id: str, repository: str, authfile: Path) -> str:
+        """Push without a tag; the digest. `@@unknown-digest@@` is Buildah's word for that.
+
+        (Of a whole manifest list pushed so, Buildah 1.44 does not tell the digest.)
         """
         digestfile = self._phase.environment.task_dir / "digest"
         sandbox = Sandbox(self._storage.env(), driver=self._phase.environment.driver)
-        name, verb = build["image_id"], ["push"]
-        if len(images := build.get("images") or {}) > 1:
-            name, verb = self._list(sandbox, images.values()), ["manifest", "push", "--all"]
         command = self._storage.buildah(
-            *verb,
+            "push",
             "--quiet",
             "--retry",
             "1",
@@ -88,7 +100,7 @@ class _Publication:
             str(authfile),
             "--digestfile",
             str(digestfile),
-            name,
+            image_id,
             f"docker://{repository}@@unknown-digest@@",
         )
 
@@ -108,17 +120,6 @@ class _Publication:
         if not DIGEST.match(digest):
             raise PhaseFailed("PublishFailed", f"buildah reported no digest but {digest[:80]!r}")
         return digest
-
-    def _list(self, sandbox: Sandbox, images: Iterable[str]) -> str:
-        """Make a manifest list in the storage; its name."""
-        name = f"{self._storage.own_containers}-image"
-        for step in (("create", name), *(("add", name, image_id) for image_id in images)):
-            code, _, said = sandbox.capture(
-                self._storage.buildah("manifest", *step), self._phase.deadline
-            )
-            if code:
-                raise PhaseFailed("PublishFailed", f"the images cannot be joined: {said.strip()}")
-        return name
 
     def _copy(self, source: str, destination: str, authfile: Path) -> None:
         def attempt() -> None:
