@@ -233,13 +233,13 @@ class RegistryCache:
         return Deadline.after(min(seconds, remaining), guard)
 
     def _worth_pushing(self, progress: BuildProgress) -> bool:
-        """Not where this node has pushed the very same chain of steps and ran none anew."""
+        """Not where no step ran anew, and layers came from there or were pushed by this node."""
         return not (
             all(
                 step.cached or step.line is None or step.text.startswith("FROM")
                 for step in progress.steps
             )
-            and self._mark(progress).exists()
+            and (self.pulled or self._mark(progress).exists())
         )
 
     def _mark(self, progress: BuildProgress) -> Path:

@@ -21,11 +21,13 @@ from controller.settings import load
 ROLES = tuple(f"{PREFIX}-{name}" for name in ("build", "publish", "intermediate", "controller"))
 GIT = "secret/data/nomad-build-service/git/demo"
 PULL = "secret/data/nomad-build-service/pull/base"
+CACHE = "secret/data/nomad-build-service/cache/layers"
 REGISTRY = "secret/data/nomad-build-service/registry/demo"
 INTERMEDIATE = "secret/data/nomad-build-service/intermediate/demo"
 SECRETS = (
     GIT,
     PULL,
+    CACHE,
     REGISTRY,
     INTERMEDIATE,
     "secret/data/another-service/key",
@@ -65,7 +67,7 @@ def found(cluster: Any, controller_address: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("task", "role", "readable"),
     [
-        ("build", "build", {GIT, PULL}),
+        ("build", "build", {GIT, PULL, CACHE}),
         ("publish", "publish", {REGISTRY}),
         ("keep", "intermediate", {INTERMEDIATE}),
     ],

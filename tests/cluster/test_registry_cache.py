@@ -54,7 +54,7 @@ def two_stages(builds: Builds, source: str) -> dict[str, str]:
 def hits(status: dict[str, Any]) -> dict[str, bool]:
     return {
         step["text"]: step["cached"]
-        for step in status["phases"]["build"]["steps"]
+        for step in status["steps"]
         if step["line"] and not step["text"].startswith("FROM")
     }
 
