@@ -24,6 +24,7 @@ from pathlib import Path
 from controller.tasks.build_progress import BuildProgress
 from controller.tasks.dockerfile import Dockerfile, Stage, stage_number
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
+from controller.tasks.instructions import Instruction, read
 from controller.tasks.phase import Phase
 from controller.tasks.process import Deadline, capture
 from controller.tasks.registry import login
@@ -140,33 +141,38 @@ class RegistryCache:
         deadline: Deadline,
         done: set[int],
     ) -> None:
-        """A pass ends at the first RUN step that is a miss; stages beside that have their own."""
+        """A pass ends at the first RUN step that is a miss; later stages have passes of their own.
+
+        Those go as far as the step that takes something from a stage that is not complete.
+        """
         last = stage_number(parsed.stages, target) if target else None
         last = len(parsed.stages) - 1 if last is None else last
-        broken: set[int] = set()
-        wanted: str | None = None
-        for _ in range(_MOST_PASSES):
-            progress = self._pull_pass(argv, [*options, *_target(wanted)], parsed, deadline)
-            done |= {
-                step.line
-                for step in progress.steps
-                if step.line is not None and not step.cached and not step.text.startswith("FROM")
-            }
-            failed = _stage_at(parsed, progress)
-            if failed is None and wanted is None:
-                return
-            broken |= {failed} if failed is not None else set()
-            begin = 1 + max(broken | ({int(wanted)} if wanted else set()))
-            following = next(
-                (n for n in range(begin, last + 1) if not _uses(parsed.stages, n, broken)), None
-            )
-            if following is None:
-                return
-            wanted = str(following)
+        failed = self._pull_pass(argv, options, parsed, deadline, done)
+        broken = set() if failed is None else {failed}
+        for number in [] if failed is None else range(failed + 1, last + 1)[:_MOST_PASSES]:
+            file = self._storage.scratch / "Dockerfile"
+            text = file.read_text("utf-8", "surrogateescape")
+            cut = _first_use(text, parsed.stages, number, broken)
+            if cut is not None:
+                broken.add(number)
+                file = self._storage.scratch / "Dockerfile.begin"
+                file.write_text("\n".join(text.split("\n")[: cut - 1]), "utf-8", "surrogateescape")
+            if cut != 0:
+                at = argv.index("--file") + 1
+                some = [*argv[:at], str(file), *argv[at + 1 :]]
+                only = [*options, "--target", str(number)]
+                if self._pull_pass(some, only, parsed, deadline, done) is not None:
+                    broken.add(number)
 
     def _pull_pass(
-        self, argv: list[str], options: list[str], parsed: Dockerfile, deadline: Deadline
-    ) -> BuildProgress:
+        self,
+        argv: list[str],
+        options: list[str],
+        parsed: Dockerfile,
+        deadline: Deadline,
+        done: set[int],
+    ) -> int | None:
+        """Fetch what one pass comes to; the stage in which it ended before its end."""
         progress = BuildProgress(parsed)
 
         def on_line(stream: str, text: str) -> None:
@@ -179,13 +185,14 @@ class RegistryCache:
             deadline,
             cwd=self._storage.scratch,
         )
-        if not code:
-            progress.errors.clear()
-        elif not progress.errors:
-            progress.errors.append(f"exit code {code}")
         if code and not progress.steps:
-            raise _PullFailedError(progress.errors[-1])
-        return progress
+            raise _PullFailedError((progress.errors or [f"exit code {code}"])[-1])
+        done |= {
+            step.line
+            for step in progress.steps
+            if step.line is not None and not step.cached and not step.text.startswith("FROM")
+        }
+        return _stage_of(parsed, progress) if code else None
 
     def _allowed(self, parsed: Dockerfile) -> bool:
         """Whether a pass reads nothing from the network; its network is the host's, not RUN's."""
@@ -263,30 +270,32 @@ def _last_error(said: list[str]) -> str:
     return (errors or said or ["no message"])[-1].strip()[:300]
 
 
-def _target(wanted: str | None) -> list[str]:
-    return ["--target", wanted] if wanted else []
-
-
-def _stage_at(parsed: Dockerfile, progress: BuildProgress) -> int | None:
-    """The stage in which a pass ended before its end; None where it did not."""
-    if not progress.errors or progress.current is None:
-        return None
-    line = progress.current.line
+def _stage_of(parsed: Dockerfile, progress: BuildProgress) -> int:
+    """The stage of the step that a pass ended in."""
+    line = progress.current.line if progress.current else None
     for number, stage in enumerate(parsed.stages):
         if any(one.line == line for one in stage.instructions):
             return number
     return len(parsed.stages)
 
 
-def _uses(stages: tuple[Stage, ...], number: int, broken: set[int]) -> bool:
-    """Whether a stage needs one of those, through others too."""
-    stage = stages[number]
-    names = {stage.base} | {
-        part.removeprefix("from=")
-        for one in stage.instructions
-        for name, value in one.flags
-        for part in ([f"from={value}"] if name == "from" else value.split(","))
-        if part.startswith("from=")
-    }
-    needs = {found for name in names if (found := stage_number(stages[:number], name)) is not None}
-    return bool(needs & broken) or any(_uses(stages, one, broken) for one in needs)
+def _first_use(text: str, stages: tuple[Stage, ...], number: int, broken: set[int]) -> int | None:
+    """The line of `text` where a stage first uses one of those; None: nowhere, 0: in its FROM."""
+    at = -1
+    for one in read(text):
+        at += one.keyword == "FROM"
+        if at == number:
+            names = [stages[number].base] if one.keyword == "FROM" else _sources(one)
+            if any(stage_number(stages[:number], name) in broken for name in names):
+                return 0 if one.keyword == "FROM" else one.line
+    return None
+
+
+def _sources(instruction: Instruction) -> list[str]:
+    """What an instruction says after `--from=`, or after `from=` in a mount."""
+    words = [
+        word
+        for name, value in instruction.flags
+        for word in ([f"from={value}"] if name == "from" else value.split(","))
+    ]
+    return [word.removeprefix("from=") for word in words if word.startswith("from=")]
