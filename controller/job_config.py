@@ -125,7 +125,10 @@ class Test(Strict):
         "Otherwise the first that fails is the last that runs.",
     )
     processes: int = Field(
-        4096, ge=1, le=4096, description="Processes that one command may have at the same time."
+        4096,
+        ge=256,  # fewer are not enough for the threads of Buildah, which starts the command
+        le=4096,
+        description="Processes and threads that one command may have at the same time.",
     )
     network: Literal["none", "egress"] = Field(
         "none", description="`none`: only loopback. `egress`: the public network, no private one."

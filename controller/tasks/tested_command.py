@@ -14,7 +14,7 @@ from controller.tasks.memory import MemoryWatch
 _NOT_STARTED = "process failed to start with error: "
 _ENDED_ON = "subprocess exited on "  # Buildah's words for a signal, in Go's words
 _OF_BUILDAH = ("subprocess exited ", "Error: exit status ")
-_SHELL = "/bin/sh"
+_SHELL, _MISSING = "/bin/sh", ": no such file or directory"
 _TAIL_LINES, _TAIL_CHARACTERS = 20, 200  # of each line; an outcome has many commands
 _SIGNALS = {(signal.strsignal(one) or "").lower(): one for one in signal.Signals}
 
@@ -75,7 +75,7 @@ class TestedCommand:
             reason, message = "OutOfMemory", out_of_memory(memory)
         elif self._not_started:
             reason, message = "TestCommandNotFound", self._not_started
-            if self.argv[0] == _SHELL and _SHELL in message:
+            if self.argv[0] == _SHELL and message.endswith(f"{_SHELL}{_MISSING}"):
                 message = f"the image has no {_SHELL}, which runs test commands that are strings"
                 hint = 'Write the command as a list of words, such as ["/app/check", "--all"].'
         return PhaseFailed(
