@@ -128,7 +128,8 @@ def test_a_command_sees_nothing_but_the_image(builds: Builds) -> None:
     alloc, state = builds.status(other)["alloc_id"], builds.cluster.state.root
     probes = [
         # No process but its own, none of the other build, no environment of the runner.
-        "! cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q -e 'sleep 123[4]' -e '[n]omad'",
+        "! cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' |"
+        " grep -q -e 'sleep 123[4]' -e '[n]omad'",
         "! cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -q ^NOMAD_",
         "! env | grep -q -e ^NOMAD_ -e ^NBS_ -e ^VAULT -e ^CONSUL",
         # No file of this or another allocation, by path or through another process's root.
