@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from builds import Builds, cli
+from builds import Builds, cli, eventually
 from controllers import serving
 from issuing import Issuer, call, give_secrets, request_of, settings_of
 
@@ -42,16 +43,20 @@ def refused(answer: httpx.Response) -> str:
 def test_a_failed_test_runs_again_on_the_same_image_and_publishes_it_when_it_passes(
     builds: Builds,
 ) -> None:
-    """The test has half a chance, by the clock, as one that fails now and then."""
+    """What the test waits for is a moment that lies between the build and its rerun."""
     repository = builds.dockerfile("RUN date +%N > /when")
-    request = builds.request(repository, test={"commands": ["test $(($(date +%s) / 5 % 2)) = 1"]})
-    first = builds.run(request)
-    while first["status"] != "FAILED":
+    seconds = 15
+    while True:
+        moment = int(time.time()) + seconds
+        test = {"commands": [f"test $(date +%s) -ge {moment}"]}
+        request = builds.request(repository, test=test)
         first = builds.run(request)
-    again = rerun(builds, first["job_id"], "test")
-    while again["status"] != "SUCCEEDED":
-        assert again["failure"]["reason"] == "TestFailed", again
-        again = rerun(builds, again["job_id"], "test")
+        if first["status"] == "FAILED":
+            break
+        seconds *= 2  # the node was busy: the moment had passed before the test
+    assert first["failure"]["reason"] == "TestFailed"
+    eventually("the moment has come", lambda: time.time() > moment)
+    again = rerun(builds, first["job_id"], "test", "SUCCEEDED")
     assert again["commit"] == first["commit"]
     assert again["phases"]["test"]["status"] == "succeeded"
     assert again["steps"] == []  # nothing was built
