@@ -55,7 +55,7 @@ def test_a_failed_test_runs_again_on_the_same_image_and_publishes_it_when_it_pas
             break
         seconds *= 2  # the node was busy: the moment had passed before the test
     assert first["failure"]["reason"] == "TestFailed"
-    eventually("the moment has come", lambda: time.time() > moment)
+    eventually("the moment has come", lambda: time.time() > moment, seconds + 10)
     again = rerun(builds, first["job_id"], "test", "SUCCEEDED")
     assert again["commit"] == first["commit"]
     assert again["phases"]["test"]["status"] == "succeeded"
@@ -64,7 +64,7 @@ def test_a_failed_test_runs_again_on_the_same_image_and_publishes_it_when_it_pas
 
 
 def test_publishing_runs_again_without_testing(builds: Builds) -> None:
-    """The registry is down when the build ends, and back for the rerun."""
+    """Publishing cannot have its credential when the build ends, and can for the rerun."""
     repository = builds.dockerfile("RUN date +%N > /when")
     request = builds.request(repository, test={"commands": ["echo tested"]})
     with publishing_to_nowhere(builds):
