@@ -32,7 +32,8 @@ from unpacked import Entry, Unpacked, download
 
 from cluster.cluster import Cluster
 
-pytestmark = pytest.mark.slow
+# The first test waits for every plain build.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 _NOT_COMPARED = (
     "org.opencontainers.image.source",
@@ -108,7 +109,7 @@ def corpus(
 def test_the_service_builds_what_buildah_builds(corpus: Corpus, case: Case) -> None:
     plain = corpus.plain[case.name]
     job_id = corpus.job_ids[case.name]
-    status = corpus.builds.await_status(job_id, *ENDED, seconds=240)
+    status = corpus.builds.await_status(job_id, *ENDED, seconds=600)
     if case.fails:
         assert plain.image is None
         assert case.fails in plain.said
