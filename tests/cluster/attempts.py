@@ -43,8 +43,8 @@ def task_api(path, token):
 
 def main():
     plan = json.loads((LOCAL / "plan.json").read_text())
-    identity = SECRETS / "nomad_vault.jwt"
-    jwt = identity.read_text() if identity.exists() else ""
+    files = [SECRETS / name for name in ("nomad_vault.jwt", "nomad_token")]
+    jwt = next((file.read_text() for file in files if file.exists()), "")
     found = {
         "tokens in the environment": sorted(
             name for name in os.environ if name.endswith(("_TOKEN", "_JWT", "_PASSWORD"))

@@ -95,11 +95,13 @@ def test_no_task_of_a_build_gets_anything_from_nomad(
     found: dict[str, dict[str, Any]], task: str
 ) -> None:
     assert found[task]["tokens in the environment"] == []
-    assert found[task]["nomad_token file"] is False
+    # Task `keep` runs when a phase has failed, and then Nomad issues no identity but its own; Vault
+    # takes that one, and in Nomad it opens no more than those for Vault do.
+    assert found[task]["nomad_token file"] is (task == "keep")
     answers = {**found[task]["task socket"], **found[task]["agent"]}
     assert answers
     open_to = {what: status for what, status in answers.items() if status not in (401, 403)}
-    identity = bool(found[task]["identities"])
+    identity = task in ("build", "publish", "keep")
     assert open_to == ({f"{OWN_VARIABLES} with identity": 404} if identity else {})
 
 

@@ -161,7 +161,6 @@ CASES: list[tuple[str, Any]] = [
     ("rerunPhase", {"job_id": "good", "phase": "test"}),
     ("rerunPhase", {"job_id": "bad", "phase": "publish"}),
     ("rerunPhase", {"job_id": UNKNOWN, "phase": "publish"}),
-    ("rerunPhase", {"job_id": "good", "phase": "build"}),
     ("getHistory", {"owner": "owner", "limit": 5, "detail": "summary"}),
     ("getHistory", {"owner": "owner", "limit": 5, "detail": "full"}),
     ("getHistory", {"limit": 0, "since": "whenever", "detail": "summary"}),
