@@ -17,7 +17,9 @@ def digests(
     sandbox: Sandbox, storage: OwnerStorage, pulled: Mapping[str, Sequence[str]]
 ) -> list[dict[str, str]]:
     """Name and manifest digest of each image, given as IDs by name; without unknown ones."""
-    wanted = [(name, image_id) for name, found in pulled.items() for image_id in found]
+    wanted = [
+        (name, image_id) for name, found in pulled.items() for image_id in found
+    ]  # without algorithm
     if not wanted:
         return []
     code, listed, _ = sandbox.capture(
@@ -25,7 +27,7 @@ def digests(
         Deadline.after(_WITHIN),
     )
     known = {
-        str(image.get("id")): str(image.get("digest"))
+        str(image.get("id")).removeprefix("sha256:"): str(image.get("digest"))
         for image in (json.loads(listed or "[]") if code == 0 else [])
     }
     return [

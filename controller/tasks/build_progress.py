@@ -25,6 +25,7 @@ _CACHED = re.compile(r"--> (?:Using cache|Cache pulled from remote)\b")
 # What a RUN step prints may look like a step or an error: only so many of each are believed.
 _STEPS, _ERRORS = 2000, 50
 _OUTPUT, _LONGEST = 40, 1000  # lines of the present step, and characters of each
+_ENDED_ON = "subprocess exited on "  # Buildah's words for a signal, in Go's; its code is 1 then
 _BUILDAH = ("Error: building at STEP", "subprocess exited", "--> ", "COMMIT")
 _SPACE = re.compile(r"\s+")
 
@@ -58,6 +59,7 @@ class BuildProgress:
         self.steps: list[Step] = []
         self.errors: deque[str] = deque(maxlen=_ERRORS)
         self.excerpt = ErrorExcerpt()
+        self.ended_on = ""
         self.output: deque[str] = deque(maxlen=_OUTPUT)
         self._used: set[int | None] = set()
         self.not_started = False
@@ -72,6 +74,7 @@ class BuildProgress:
             self.not_started = False
             self.excerpt = ErrorExcerpt()
             self.output.clear()
+            self.ended_on = ""
             self.steps.append(
                 Step(
                     stage,
@@ -89,6 +92,8 @@ class BuildProgress:
         elif stream == "stderr" and text.startswith(("Error:", "error ", "Build error:")):
             self.errors.append(text)
             self._say(text)
+        elif stream == "stderr" and text.startswith(_ENDED_ON):
+            self.ended_on = text.removeprefix(_ENDED_ON)
         else:
             self._say(text)
 
@@ -156,6 +161,7 @@ def _same(instruction: Instruction, wanted: str) -> bool:
     return (
         mine == wanted
         or (bool(wanted) and mine.startswith(wanted))
+        or (instruction.heredocs and wanted.startswith(f"{mine} ("))  # the first lines of it
         or (instruction.keyword == "FROM" and wanted.startswith("FROM "))
     )
 

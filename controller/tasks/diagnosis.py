@@ -19,7 +19,7 @@ from controller.tasks.memory import MemoryWatch
 _LONGEST_MESSAGE = 600
 _MOST_LINES, _LONGEST_LINE = 20, 400  # of the Dockerfile, in a failure
 _FLAGS = re.compile(r"(?:--[a-z][a-z-]*(?:=\S*)?\s+)+")
-_KILLED = re.compile(r"subprocess exited on killed|^Killed$", re.MULTILINE)
+_SIGNALS = {(signal.strsignal(one) or "").lower(): one.name for one in signal.Signals}
 _RUN_HINTS = (
     (
         r"Could not resolve host|Temporary failure (?:in name resolution|resolving)|bad address"
@@ -51,6 +51,7 @@ _DISK = r"[Nn]o space left on device|disk quota exceeded|Disk quota exceeded"
 
 _NOISE = (
     (r"^(?:Error: |time=\"[^\"]*\" level=fatal msg=\"?)", ""),
+    (r"parsing main Dockerfile: \S+: ", ""),
     (r"building at STEP \"([^\"]*)\": ", r"\1: "),
     (
         r"checking on sources under \"[^\"]*\": copier: (?:stat|get): (\"[^\"]*\"): no such file.*",
@@ -79,7 +80,8 @@ _BUILD = (
     (_STORAGE, "StorageUnavailable"),
     (_NAMESPACE, "UserNamespaceUnavailable"),
     (
-        r"no FROM statement found|[Uu]nknown instruction|Syntax error|parse error"
+        r"parsing main Dockerfile|no FROM statement found|[Uu]nknown instruction|Syntax error"
+        r"|parse error"
         r"|requires (?:exactly|at least) |failed to parse|unknown flag",
         "DockerfileInvalid",
     ),
@@ -163,7 +165,7 @@ def _run_failure(code: int, step: Step, progress: BuildProgress) -> tuple[str, s
         reason = "PlatformUnavailable"
     elif re.search(_DISK, said):
         reason = "OutOfDisk"
-    elif name := (signal_name(code) or (_KILLED.search(said) and "SIGKILL")):
+    elif name := signal_name(code) or _SIGNALS.get(progress.ended_on):
         details["signal"] = name
         why = f"killed by {name}"
     if hint := next((words for pattern, words in _RUN_HINTS if re.search(pattern, said)), None):

@@ -156,7 +156,8 @@ class Builds:
         def look() -> dict[str, Any] | None:
             allocation = self.allocation(nomad_job_id)
             tasks = (allocation or {}).get("TaskStates") or {}
-            return allocation if (tasks.get("finish") or {}).get("State") == "dead" else None
+            over = tasks and all(state.get("State") == "dead" for state in tasks.values())
+            return allocation if over else None
 
         return eventually(f"{nomad_job_id} has ended", look, seconds)
 

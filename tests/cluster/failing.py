@@ -111,7 +111,7 @@ FAILING = (
     run(
         "run-wrong-platform",
         "COPY --chmod=755 arm /arm",
-        "RUN /arm",
+        'RUN ["/arm"]',
         line=4,
         reason="PlatformUnavailable",
         files={"arm": "ARM"},
@@ -136,8 +136,7 @@ FAILING = (
     Failing("host-transport", "DockerfileRefused", "FROM @BASE@\nCOPY --from=oci:/x / /\n", 2),
     Failing("no-target", "DockerfileInvalid", "FROM @BASE@\n", request={"target": "release"}),
     Failing("copy-arguments", "DockerfileInvalid", "FROM @BASE@\nCOPY onlyone\n", 2),
-    Failing("bad-expose", "DockerfileInvalid", "FROM @BASE@\nEXPOSE no-port\n", 2),
-    Failing("bad-env", "DockerfileInvalid", "FROM @BASE@\nENV lonely\n", 2),
+    Failing("bad-env", "DockerfileInvalid", "FROM @BASE@\nENV lonely\n", says="ENV must have"),
     # COPY and ADD
     Failing("copy-missing", "CopyFailed", "FROM @BASE@\nCOPY nope.txt /x\n", 2, says="nope.txt"),
     Failing(
@@ -158,7 +157,6 @@ FAILING = (
         says="/missing",
     ),
     Failing("add-url", "CopyFailed", "FROM @BASE@\nADD http://@DEAD@/file /x\n", 2),
-    Failing("copy-number", "BaseImageNotFound", "FROM @BASE@\nCOPY --from=7 / /\n", says="7"),
     # Base images
     Failing("base-absent", "BaseImageNotFound", "FROM @REGISTRY@/no/such:1\n", says="no/such"),
     Failing("base-unreachable", "BaseImageUnavailable", "FROM @DEAD@/x:1\n", says="refused"),
@@ -176,7 +174,7 @@ FAILING = (
     Failing(
         "timeout", "BuildTimeout", "FROM @BASE@\nRUN sleep 60\n", 2, request={"build_timeout": 5}
     ),
-    Failing("context", "DockerfileRefused", "FROM @BASE@\n", request={"context_path": "no/such"}),
+    Failing("context", "DockerfileNotFound", "FROM @BASE@\n", request={"context_path": "no/such"}),
     # Tests
     Failing(
         "test-code",

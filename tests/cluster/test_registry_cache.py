@@ -110,7 +110,7 @@ def test_no_registry_cache_where_none_is_wanted(shared: Builds) -> None:
     owner = f"none-{time.monotonic_ns()}"
     repository = shared.repository(two_stages(shared, "one"))
     status = run(shared, repository, owner, cache=False)
-    assert set(status["cache"]) == {"hits", "misses"}
+    assert not {"pulled", "pushed", "warnings"} & set(status["cache"])
     to_another_node(shared, owner)
     assert not any(hits(run(shared, repository, owner)).values())
 

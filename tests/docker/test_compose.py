@@ -187,4 +187,5 @@ def test_a_build_is_published_to_its_registry(
     status = eventually("the build has ended", ended, 90)
     assert status["status"] == "SUCCEEDED", status["failure"]
     tags = httpx.get(f"http://{registry}/v2/app/tags/list").json()["tags"]
-    assert tags == ["v1"]
+    # Beside it stands the list of what refers to the image: this registry has no referrers API.
+    assert [tag for tag in tags if not tag.startswith("sha256-")] == ["v1"]
