@@ -89,9 +89,9 @@ def test_test_program_that_is_not_there(builds: Builds) -> None:
 
 
 def test_build_over_its_time(builds: Builds) -> None:
-    request = builds.request(builds.dockerfile("RUN echo quick", "RUN sleep 300"), build_timeout=5)
+    request = builds.request(builds.dockerfile("RUN echo quick", "RUN sleep 300"), build_timeout=12)
     failure = check(builds, request, "build", "BuildTimeout")
-    assert "timed out after 5s in step 3/4" in failure["message"]
+    assert "timed out after 12s in step 3/4" in failure["message"]
     assert failure["dockerfile_line"] == 3
 
 
