@@ -61,10 +61,12 @@ def tasks(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("driver", ["raw_exec", "docker"])
-def test_rendered_build_has_four_tasks_and_credentials_where_they_belong(
-    cluster: Cluster, tmp_path: Path, driver: str
+@pytest.mark.parametrize("kept", [True, False], ids=["with images kept", "without"])
+def test_rendered_build_has_its_tasks_and_credentials_where_they_belong(
+    cluster: Cluster, tmp_path: Path, driver: str, kept: bool
 ) -> None:
-    job = render(cluster, tmp_path, driver=driver, network_mode="host")["image-build"]
+    where = {} if kept else {"intermediate_repository": ""}
+    job = render(cluster, tmp_path, driver=driver, network_mode="host", **where)["image-build"]
     found = tasks(job)
     hooks = {
         name: [block["hook"].strip('"') for block in task.get("lifecycle", [])]
@@ -75,8 +77,10 @@ def test_rendered_build_has_four_tasks_and_credentials_where_they_belong(
         "test": ["prestart"],
         "publish": [],
         "finish": ["poststop"],
+        **({"keep": ["poststop"]} if kept else {}),
     }
-    assert [name for name, task in found.items() if task.get("identity")] == ["build", "publish"]
+    trusted = {"build", "publish", *(["keep"] if kept else [])}
+    assert {name for name, task in found.items() if task.get("identity")} == trusted
     assert not any(task.get("vault") or task.get("template") for task in found.values())
     assert {task["driver"].strip('"') for task in found.values()} == {driver}
 
