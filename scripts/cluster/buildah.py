@@ -161,6 +161,20 @@ class Buildah:
         seconds: float = 120,
     ) -> RunResult:
         """Run one buildah command; stderr is merged into the output unless it is checked."""
+        with self.start(arguments, network=network, merged=not check) as started:
+            try:
+                output, errors = started.communicate(timeout=seconds)
+            except BaseException:
+                started.kill()
+                raise
+        if check and started.returncode != 0:
+            raise ClusterError(f"buildah {arguments[0]}: {errors.decode(errors='replace').strip()}")
+        return RunResult(started.returncode, output.decode(errors="replace"))
+
+    def start(
+        self, arguments: Sequence[str], *, network: bool = True, merged: bool = True
+    ) -> subprocess.Popen[bytes]:
+        """Start one buildah command; its output is a pipe, `merged` or not with its errors."""
         for name in ("storage", "run", "tmp", "home"):
             path = self._root / name
             path.mkdir(exist_ok=True)
@@ -187,22 +201,15 @@ class Buildah:
             str(self._root / "run"),
             *arguments,
         ]
-        done = subprocess.run(
+        return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if check else subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=seconds,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
             cwd=self._root,
             env=self._environ(),
             **self._account.popen_arguments(),
         )
-        if check and done.returncode != 0:
-            raise ClusterError(f"buildah {arguments[0]}: {done.stderr.strip()}")
-        return RunResult(done.returncode, done.stdout)
 
     def _environ(self) -> dict[str, str]:
         return {

