@@ -18,12 +18,12 @@ from typing import Any
 
 import httpx
 
-from . import sample
-from .cluster import GIT_SECRET, REGISTRY_SECRET, Cluster
-from .errors import ClusterError
-from .own_controller import OwnController, own_controller
-from .submission import Controller
-from .unplaceable import unplaceable
+from .. import sample
+from ..cluster import GIT_SECRET, REGISTRY_SECRET, Cluster
+from ..errors import ClusterError
+from ..own_controller import OwnController, own_controller
+from ..submission import Controller
+from ..unplaceable import unplaceable
 
 PREFIX = "bench-"
 DIRECT = "Nomad dispatch"

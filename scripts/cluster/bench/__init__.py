@@ -1,0 +1,1 @@
+"""`scripts/bench`: speed and memory, as ratios to a plain baseline in the same run."""
