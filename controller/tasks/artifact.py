@@ -40,6 +40,19 @@ def index(images: Mapping[str, Manifest]) -> Manifest:
     return Manifest(json.dumps(document, separators=(",", ":")).encode(), kind)
 
 
+def platforms(image: Manifest) -> dict[str, dict[str, Any]]:
+    """The descriptors of an index's images by platform; of what is no index, its own under ``."""
+    listed = json.loads(image.content).get("manifests")
+    if listed is None:
+        return {"": descriptor(image)}
+    found = {}
+    for one in listed:
+        told = one["platform"]
+        names = [told[part] for part in ("os", "architecture", "variant") if told.get(part)]
+        found["/".join(names)] = {key: one[key] for key in ("mediaType", "digest", "size")}
+    return found
+
+
 def artifact(
     api: RegistryApi,
     kind: str,
@@ -48,9 +61,12 @@ def artifact(
     content: bytes = _EMPTY,
     media_type: str = _EMPTY_TYPE,
     layer_annotations: Mapping[str, str] | None = None,
-    subject: Manifest | None = None,
+    subject: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of an artifact whose blobs are stored; itself it is not put anywhere yet."""
+    """The manifest of an artifact whose blobs are stored; itself it is not put anywhere yet.
+
+    `subject` is a descriptor.
+    """
     layer: dict[str, Any] = {
         "mediaType": media_type,
         "digest": api.put_blob(content),
@@ -70,22 +86,20 @@ def artifact(
         "layers": [layer],
     }
     if subject:
-        document["subject"] = descriptor(subject)
+        document["subject"] = dict(subject)
     document["annotations"] = dict(annotations)
     return Manifest(json.dumps(document, separators=(",", ":")).encode(), MANIFEST)
 
 
-def attach(api: RegistryApi, subject: Manifest, attached: Manifest) -> None:
-    """Put an artifact beside its subject, and into the list where the registry keeps none."""
+def attach(api: RegistryApi, subject: str, attached: Manifest) -> None:
+    """Put an artifact beside its subject, a digest; into the list where the registry keeps none."""
     headers = api.put_manifest(attached.digest, attached)
     if any(name.lower() == "oci-subject" for name in headers):
         return
-    if api.referrers(subject.digest) is not None:
+    if api.referrers(subject) is not None:
         return
-    tag = subject.digest.replace(":", "-")
-    listed = [
-        one for one in fallback_list(api, subject.digest) if one.get("digest") != attached.digest
-    ]
+    tag = subject.replace(":", "-")
+    listed = [one for one in fallback_list(api, subject) if one.get("digest") != attached.digest]
     document = json.loads(attached.content)
     listed.append(
         {

@@ -8,14 +8,15 @@ are what others will ask for, and a build that cannot have them fails.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from controller.contract.log_line import utc
 from controller.tasks import bill_of_materials, provenance, signing
-from controller.tasks.artifact import artifact, attach
+from controller.tasks.artifact import artifact, attach, descriptor, platforms
 from controller.tasks.destinations import Destination
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
@@ -27,6 +28,15 @@ _STATEMENT = provenance.PAYLOAD_TYPE
 _PREDICATE_NOTE = "in-toto.io/predicate-type"
 
 
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """What is said of an image: `kind` in words, `subject` its descriptor."""
+
+    kind: str
+    subject: Mapping[str, Any]
+    content: bytes
+
+
 class Attestations:
     """Of one build. `build` is the result of its phase `build`."""
 
@@ -36,27 +46,27 @@ class Attestations:
         self._vault = vault
         self._key = phase.environment.signing_key
         self._tries = Tries(phase.log, phase.deadline)
-        self._sbom = bill_of_materials.read(phase) if phase.environment.sbom else None
+        self._sboms = bill_of_materials.read(phase, build) if phase.environment.sbom else {}
 
     def attach(self, places: Sequence[Destination], image: Manifest) -> list[dict[str, str]]:
         """Attach all that is wanted in every repository; what it was, for the outcome."""
-        subjects = [place.repository for place in places]
-        statements = list(self._statements(subjects, image.digest))
-        envelopes = [
-            (kind, signing.envelope(content, self._sign) if self._key else content)
-            for kind, content in statements
-        ]
+        statements = list(self._statements([place.repository for place in places], image))
+        if self._key:
+            statements = [
+                replace(one, content=signing.envelope(one.content, self._sign))
+                for one in statements
+            ]
         found: list[dict[str, str]] = []
         for place in places:
             try:
-                found += self._attach_in(place.api, image, envelopes)
+                found += self._attach_in(place.api, image, statements)
             except PhaseFailed as error:
                 if self._key:
                     raise
                 self._phase.log.say(f"{place.repository}: nothing is attached: {error.message}")
         return found
 
-    def _statements(self, subjects: list[str], digest: str) -> Iterator[tuple[str, bytes]]:
+    def _statements(self, names: list[str], image: Manifest) -> Iterator[_Statement]:
         environment = self._phase.environment
         if environment.provenance:
             told = provenance.predicate(
@@ -66,42 +76,49 @@ class Attestations:
                 builder=environment.builder_id,
                 finished=utc(datetime.now(UTC)),
             )
-            yield (
-                provenance.PREDICATE,
-                provenance.statement(provenance.PREDICATE, subjects, digest, told),
-            )
+            yield self._statement(provenance.PREDICATE, names, descriptor(image), told)
+        if self._key:  # unsigned it says nothing that the document does not
+            for _, subject, document in self._documents(image):
+                yield self._statement(bill_of_materials.PREDICATE, names, subject, document)
 
-        if self._sbom:
-            yield (
-                bill_of_materials.PREDICATE,
-                provenance.statement(bill_of_materials.PREDICATE, subjects, digest, self._sbom),
-            )
+    def _statement(
+        self, kind: str, names: list[str], subject: dict[str, Any], predicate: dict[str, Any]
+    ) -> _Statement:
+        content = provenance.statement(kind, names, subject["digest"], predicate)
+        return _Statement(kind, subject, content)
+
+    def _documents(self, image: Manifest) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """Each platform's bill of materials, with the image that it is about."""
+        subjects = platforms(image)
+        for platform, document in self._sboms.items():
+            yield platform, subjects[platform], document
 
     def _attach_in(
-        self, api: RegistryApi, image: Manifest, envelopes: list[tuple[str, bytes]]
+        self, api: RegistryApi, image: Manifest, statements: list[_Statement]
     ) -> Iterator[dict[str, str]]:
         media_type = signing.ENVELOPE_TYPE if self._key else provenance.PAYLOAD_TYPE
-        if self._sbom:
-            raw = json.dumps(self._sbom, ensure_ascii=False, separators=(",", ":")).encode()
+        for platform, subject, document in self._documents(image):
+            kind = f"SBOM for {platform}" if platform else "SBOM"
+            raw = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
             media = bill_of_materials.MEDIA_TYPE
             attached = self._tries(
-                "attaching the SBOM", partial(self._put, api, image, "SBOM", raw, media, media)
+                f"attaching the {kind}",
+                partial(self._put, api, _Statement(kind, subject, raw), media, media),
             )
-            yield self._said(api, "SBOM", media, attached)
-        for kind, content in envelopes:
-            if kind == bill_of_materials.PREDICATE and not self._key:
-                continue  # unsigned it says nothing that the document does not
+            yield self._said(api, kind, media, attached)
+        for one in statements:
             attached = self._tries(
-                f"attaching {kind}",
-                partial(self._put, api, image, kind, content, media_type, _STATEMENT),
+                f"attaching {one.kind}", partial(self._put, api, one, media_type, _STATEMENT)
             )
-            yield self._said(api, kind, media_type, attached)
+            yield self._said(api, one.kind, media_type, attached)
         if not self._key:
             return
-        if envelopes:
+        for digest in dict.fromkeys(one.subject["digest"] for one in statements):
+            about = [
+                (one.kind, one.content) for one in statements if one.subject["digest"] == digest
+            ]
             together = self._tries(
-                "attaching attestations",
-                lambda: signing.put_attestations(api, image.digest, envelopes),
+                "attaching attestations", partial(signing.put_attestations, api, digest, about)
             )
             yield self._said(api, "cosign attestations", signing.ENVELOPE_TYPE, together)
         signature = self._tries(
@@ -113,23 +130,21 @@ class Attestations:
     def _put(
         self,
         api: RegistryApi,
-        image: Manifest,
-        kind: str,
-        content: bytes,
+        one: _Statement,
         media_type: str,
         artifact_type: str,
     ) -> Manifest:
-        note = {_PREDICATE_NOTE: kind} if artifact_type == _STATEMENT else {}
+        note = {_PREDICATE_NOTE: one.kind} if artifact_type == _STATEMENT else {}
         attached = artifact(
             api,
             artifact_type,
             note,
-            content=content,
+            content=one.content,
             media_type=media_type,
             layer_annotations=note,
-            subject=image,
+            subject=one.subject,
         )
-        attach(api, image, attached)
+        attach(api, one.subject["digest"], attached)
         return attached
 
     def _said(

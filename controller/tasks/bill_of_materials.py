@@ -23,9 +23,8 @@ from controller.tasks.untrusted_files import directory, read_bytes, write_json
 
 MEDIA_TYPE = "application/spdx+json"
 PREDICATE = "https://spdx.dev/Document"
-_FILE = "sbom.json"
 _MOST = 16 << 20  # bytes
-_WITHIN = 180  # seconds
+_WITHIN = 180  # seconds, for all platforms
 _PROGRAM, _OWN = "/.nbs-syft", "/.nbs-scan"
 _ENV = {
     "HOME": _OWN,
@@ -43,52 +42,70 @@ class _TooLargeError(Exception):
 
 
 def make(phase: Phase, build: dict[str, Any]) -> None:
-    """Scan the image that was built and leave the document for `publish`."""
+    """Scan the image of each platform that was built and leave the documents for `publish`."""
     environment = phase.environment
     if not environment.sbom:
         return
     if not os.access(environment.syft, os.X_OK):
         phase.log.say("no SBOM: this node has no Syft (scripts/node-setup --with-syft)")
         return
-    if len(build.get("images") or {}) > 1:
-        phase.log.say("no SBOM: the image has several platforms")
-        return
     storage = OwnerStorage(environment, phase.request)
     sandbox = Sandbox(storage.env(), driver=environment.driver)
+    deadline = Deadline.after(_WITHIN, phase.deadline.guard)
     with storage.in_use():
+        for platform, image_id in _images(build).items():
+            which = f" for {platform}" if platform else ""
+            try:
+                document = _scan(phase, storage, sandbox, image_id, build["commit"], deadline)
+            except DeadlinePassed:
+                phase.log.say(f"no SBOM{which}: the scan took longer than {_WITHIN} s")
+            except _TooLargeError:
+                phase.log.say(f"no SBOM{which}: it has more than {_MOST >> 20} MB")
+            except ValueError as error:
+                phase.log.say(f"no SBOM{which}: {error}")
+            else:
+                with directory(environment.alloc_dir, "data", "nbs") as results:
+                    write_json(results, _file(platform), document)
+                phase.log.say(f"SBOM{which}: {len(document['packages'])} packages")
+            finally:
+                storage.remove_containers(sandbox)
+
+
+def read(phase: Phase, build: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The documents that phase `test` left, by platform, `` where there is only one.
+
+    Nobody vouches for what is in them.
+    """
+    found = {}
+    for platform in _images(build):
         try:
-            document = _scan(phase, storage, sandbox, build)
-        except DeadlinePassed:
-            phase.log.say(f"no SBOM: the scan took longer than {_WITHIN} s")
-        except _TooLargeError:
-            phase.log.say(f"no SBOM: it has more than {_MOST >> 20} MB")
-        except ValueError as error:
+            with directory(phase.environment.alloc_dir, "data", "nbs") as results:
+                text = read_bytes(results, _file(platform), _MOST).decode("utf-8", "replace")
+            found[platform] = _document(text)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
             phase.log.say(f"no SBOM: {error}")
-        else:
-            with directory(environment.alloc_dir, "data", "nbs") as results:
-                write_json(results, _FILE, document)
-            phase.log.say(f"SBOM: {len(document['packages'])} packages")
-        finally:
-            storage.remove_containers(sandbox)
+    return found
 
 
-def read(phase: Phase) -> dict[str, Any] | None:
-    """The document that phase `test` left, None without one. Nobody vouches for what is in it."""
-    try:
-        with directory(phase.environment.alloc_dir, "data", "nbs") as results:
-            return _document(read_bytes(results, _FILE, _MOST).decode("utf-8", "replace"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        phase.log.say(f"no SBOM: {error}")
-        return None
+def _images(build: dict[str, Any]) -> dict[str, str]:
+    return build.get("images") or {"": build["image_id"]}
+
+
+def _file(platform: str) -> str:
+    return "-".join(["sbom", *platform.split("/")] if platform else ["sbom"]) + ".json"
 
 
 def _scan(
-    phase: Phase, storage: OwnerStorage, sandbox: Sandbox, build: dict[str, Any]
+    phase: Phase,
+    storage: OwnerStorage,
+    sandbox: Sandbox,
+    image_id: str,
+    commit: str,
+    deadline: Deadline,
 ) -> dict[str, Any]:
     name = f"nbs-sbom-{phase.environment.alloc_id}"
-    deadline = Deadline.after(_WITHIN, phase.deadline.guard)
     code, _, said = sandbox.capture(
         storage.buildah(
             "from",
@@ -101,7 +118,7 @@ def _scan(
             "--cgroup-parent",
             storage.own_containers,
             *ulimits(processes=1024),
-            build["image_id"],
+            image_id,
         ),
         deadline,
     )
@@ -149,7 +166,7 @@ def _scan(
             "--source-name",
             phase.request["image"],
             "--source-version",
-            build["commit"],
+            commit,
             *excluded,
         ),
         on_line,

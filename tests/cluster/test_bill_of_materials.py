@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import foreign_base
 import httpx
 import pytest
 from builds import Builds, nomad_job_id
@@ -35,18 +36,25 @@ def syft(cluster: Cluster, controller_address: str) -> Iterator[None]:
 
 def documents(builds: Builds, build: dict[str, Any]) -> list[dict[str, Any]]:
     """The SPDX documents that the registry has for an image."""
+    found = attached_documents(builds, build)
+    assert set(found) <= {build["digest"]}
+    return list(found.values())
+
+
+def attached_documents(builds: Builds, build: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The SPDX documents of a build, by the digest of what they are attached to."""
     registry = builds.cluster.registry
     http = httpx.Client(
         base_url=f"{registry.address}/v2/{build['image'].partition('/')[2]}/",
         auth=(registry.username, registry.password),
         headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
     )
-    found = []
+    found = {}
     for one in build["referrers"]:
         manifest = http.get(f"manifests/{one['digest']}").json()
         if manifest.get("artifactType") == "application/spdx+json":
-            assert manifest["subject"]["digest"] == build["digest"]
-            found.append(http.get(f"blobs/{manifest['layers'][0]['digest']}").json())
+            subject = manifest["subject"]["digest"]
+            found[subject] = http.get(f"blobs/{manifest['layers'][0]['digest']}").json()
     return found
 
 
@@ -75,6 +83,27 @@ def test_packages_of_the_image_are_listed_and_no_others(builds: Builds, syft: No
     # The node's own packages would be hundreds.
     assert len(packages) < 10, sorted(packages)
     builds.assert_clean(builds.await_end(nomad_job_id(build["job_id"]))["ID"])
+
+
+@pytest.mark.slow
+def test_each_platform_has_its_own(builds: Builds, syft: None) -> None:
+    base = foreign_base.make(builds.cluster)
+    repository = builds.repository(
+        {
+            "Dockerfile": f"FROM {base}\nARG TARGETARCH\n"
+            "RUN mkdir -p /var/lib/dpkg && printf 'Package: for-%s\\nStatus: install ok installed"
+            "\\nArchitecture: all\\nVersion: 1\\n\\n' $TARGETARCH > /var/lib/dpkg/status\n"
+        }
+    )
+    both = ["linux/amd64", "linux/arm64"]
+    request = builds.request(repository, platforms=both, test_commands=["true"])
+    build = builds.run(request, "SUCCEEDED")
+    found = attached_documents(builds, build)
+    assert len(found) == 2
+    assert build["digest"] not in found
+    packages = [{one["name"] for one in document["packages"]} for document in found.values()]
+    assert ["for-amd64" in packages[0], "for-arm64" in packages[1]] == [True, True]
+    assert [one["kind"] for one in build["referrers"]][:2] == [f"SBOM for {one}" for one in both]
 
 
 def test_a_scan_that_fails_costs_a_line_in_the_log(builds: Builds, syft: None) -> None:

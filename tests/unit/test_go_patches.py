@@ -20,13 +20,13 @@ Why it is needed.
 
 --- a/cmd/hello/main.go
 +++ b/cmd/hello/main.go
-@@ -3,3 +3,3 @@
+@@ -1,3 +1,3 @@
+ package main
  import "fmt"
- 
 -func main() { fmt.Println("as published") }
 +func main() { fmt.Println("as changed") }
 """
-SOURCE = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("as published") }\n'
+SOURCE = 'package main\nimport "fmt"\nfunc main() { fmt.Println("as published") }\n'
 
 
 @pytest.fixture
