@@ -70,6 +70,13 @@ _ALL = (
         "Fetch the repository and its submodules from a Git server that the operator allows, or "
         "ask for an entry in the pack variable git_hosts.",
     ),
+    Reason(
+        "GitLfsObjectMissing",
+        _AUTHOR,
+        False,
+        "The repository's server lacks content that Git LFS keeps, or has no LFS: push it with git "
+        "lfs push --all, and make sure that lfs.url of .lfsconfig is the repository's own.",
+    ),
     Reason("GitFetchFailed", _AUTHOR, False, "Read the log: Git's own message is in it."),
     Reason(
         "PatchRejected",

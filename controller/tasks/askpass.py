@@ -1,8 +1,9 @@
 """How Git gets a credential: it calls the runner, which answers from a private file.
 
-Git runs `GIT_ASKPASS "Password for 'https://user@host': "` and `GIT_SSH [options] host command`.
-Both are the runner's own executable, which knows by the variable `NBS_ASKPASS`, the name of a JSON
-file of mode 0600, that it is asked. No shell is involved and no value is in argv or environment.
+Git and git-lfs run `GIT_ASKPASS "Password for 'https://user@host': "` and `GIT_SSH [options] host
+command`. Both are the runner's own executable, which knows by the variable `NBS_ASKPASS`, the
+name of a JSON file of mode 0600, that it is asked. No shell is involved and no value is in argv
+or environment.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def write_answers(
 def answer(answers_file: str, arguments: Sequence[str]) -> int:
     """Serve one callback of Git's. Never returns for SSH: the process becomes ssh."""
     answers = json.loads(Path(answers_file).read_text())
-    prompt = re.match(r"(Username|Password) for '(?P<url>[^']*)'", arguments[0])
+    prompt = re.match(r"(Username|Password) for ['\"](?P<url>[^'\"]*)['\"]", arguments[0])
     if len(arguments) != 1 or not prompt:
         os.execvp("ssh", ["ssh", *answers["ssh"], *arguments])  # noqa: S606  no shell is the point
     asked_host = prompt["url"].partition("://")[2].rpartition("@")[2].partition("/")[0]

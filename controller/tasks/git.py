@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from controller.contract import git_names
 from controller.contract.field_error import FieldError
 from controller.contract.patch import digest
 from controller.contract.patterns import any_matches
+from controller.tasks import large_files
 from controller.tasks.askpass import write_answers
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
@@ -116,6 +118,7 @@ class Repository:
             self._fetch_ref(env, ref)
             self._git(env, "checkout", "--quiet", "--detach", "FETCH_HEAD")
             commit = self._commit(env)
+            self._fetch_large_files(env, self._target, self._url)
             if submodules:
                 self._fetch_submodules(env, self._target)
             if patch:
@@ -192,7 +195,32 @@ class Repository:
         for entry in listed.split("\0"):
             mode, _, path = entry.partition("\t")
             if mode.startswith("160000 ") and Path(tree, path, ".git").is_file():
+                self._fetch_large_files(env, tree / path, self._remote(env, tree / path))
                 self._fetch_submodules(env, tree / path)
+
+    def _remote(self, env: dict[str, str], tree: Path) -> str:
+        """Where a submodule came from."""
+        argv = self._argv("config", "--get", "remote.origin.url")
+        return capture(argv, self._deadline, env=env, cwd=tree)[1]
+
+    def _fetch_large_files(self, env: dict[str, str], tree: Path, url: str) -> None:
+        """Put the content of files that Git LFS keeps in the place of their pointers."""
+        argv = self._argv("ls-files", "-z", "--", ".gitattributes", "**/.gitattributes")
+        _, listed, _ = capture(argv, self._deadline, env=env, cwd=tree)
+        if not large_files.used(tree, filter(None, listed.split("\0"))):
+            return
+        options = [word for one in large_files.settings(url) for word in ("-c", one)]
+        self._said.clear()
+        begun = time.monotonic()
+        argv = self._argv(*options, "lfs", "pull")
+        if run(argv, self._heard, self._deadline, env=env, cwd=tree):
+            raise large_files.failure(self._said, lambda: self._failure("lfs pull"))
+        argv = self._argv(*options, "lfs", "ls-files", "--name-only")
+        _, names, _ = capture(argv, self._deadline, env=env, cwd=tree)
+        paths = [tree / name for name in names.split("\n") if name]
+        sizes = [path.lstat().st_size for path in paths if os.path.lexists(path)]
+        counted = f"{len(sizes)} file{'s' if len(sizes) != 1 else ''}, {sum(sizes) / 1e6:.1f} MB"
+        self._log.say(f"Git LFS: {counted} in {time.monotonic() - begun:.1f} s")
 
     def _apply(self, env: dict[str, str], patch: str) -> None:
         """Apply a unified diff. Git writes nothing outside the checkout, nor through a link."""

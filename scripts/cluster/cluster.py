@@ -40,6 +40,7 @@ from .ports import Ports
 from .servers.consul import Consul
 from .servers.docker import Docker
 from .servers.git_http import GitHttp
+from .servers.git_lfs import GitLfs
 from .servers.git_ssh import GitSsh
 from .servers.nomad import Nomad
 from .servers.registry import Registry
@@ -80,6 +81,7 @@ class Cluster:
         )
         self.registry = Registry(surroundings, demo)
         self.git_http = GitHttp(surroundings, demo)
+        self.git_lfs = GitLfs(surroundings, demo)
         self.git_ssh = GitSsh(surroundings, demo)
         self.docker = Docker(surroundings, owner)
         self.pack = Pack(self)

