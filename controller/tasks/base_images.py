@@ -15,7 +15,12 @@ from controller.tasks.phase import Phase
 from controller.tasks.platforms import NATIVE
 from controller.tasks.registry import login
 from controller.tasks.sandbox import Sandbox
+from controller.tasks.stalling import StallGuard
 from controller.tasks.storage import OwnerStorage
+from controller.tasks.tries import Tries, passing
+
+_UNAVAILABLE = "BaseImageUnavailable"
+_PULLS = 3  # Buildah tries once more within each
 
 
 def pull(
@@ -63,7 +68,7 @@ class Pull:
             "pull",
             "--quiet",
             "--retry",
-            "2",
+            "1",
             "--policy",
             "ifnewer",
             "--authfile",
@@ -71,8 +76,25 @@ class Pull:
             *foreign,
             image,
         )
-        if self._sandbox.run(argv, on_line, self._phase.deadline):
-            raise diagnosis.pull_failure(image, said)
+
+        def attempt() -> None:
+            said.clear()
+            seconds = self._phase.environment.registry_stall_seconds
+            guarded = StallGuard(seconds).within(self._phase.deadline)
+            if self._sandbox.run(argv, on_line, guarded):
+                error = diagnosis.pull_failure(image, said)
+                if error.reason == _UNAVAILABLE:
+                    error = passing(PhaseFailed("RegistryUnavailable", error.message))
+                raise error
+
+        tries = Tries(self._phase.log, self._phase.deadline, most=_PULLS)
+        try:
+            tries(f"pulling {image}", attempt)
+        except PhaseFailed as error:
+            if error.reason != "RegistryUnavailable":
+                raise
+            message = error.message.removeprefix(f"{image}: ")
+            raise PhaseFailed(_UNAVAILABLE, f"{image}: {message}") from error
         found = said[-1].strip()
         if foreign:  # a name without a list gives its only image, whatever was asked for
             self._check(image, platform, found)

@@ -45,6 +45,7 @@ class TaskEnvironment:
     keep_failed: bool
     insecure_registries: tuple[str, ...]
     registry_stall_seconds: int
+    git_stall_seconds: int
     publish_timeout: int
     provenance: bool
     sbom: bool
@@ -115,6 +116,7 @@ def read(environ: Mapping[str, str] = os.environ) -> TaskEnvironment:
         keep_failed=environ.get("NBS_KEEP_FAILED_IMAGES") == "true",
         insecure_registries=_words(environ.get("NBS_INSECURE_REGISTRIES", "")),
         registry_stall_seconds=int(environ.get("NBS_REGISTRY_STALL_TIMEOUT", "60")),
+        git_stall_seconds=int(environ.get("NBS_GIT_STALL_TIMEOUT", "60")),
         publish_timeout=int(environ.get("NBS_PUBLISH_TIMEOUT", "900")),
         provenance=environ.get("NBS_PROVENANCE", "true") == "true",
         syft=environ.get("NBS_SYFT", ""),

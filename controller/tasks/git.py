@@ -51,7 +51,6 @@ _SETTINGS = (
     "advice.detachedHead=false",
     "submodule.recurse=false",
     "http.lowSpeedLimit=1",
-    "http.lowSpeedTime=60",
 )
 
 # Git's messages, first match wins. https://github.com/git/git (remote-curl.c, transport.c, sshd)
@@ -290,7 +289,8 @@ class Repository:
         self._said.append(self._log.write(stream, text))
 
     def _argv(self, *arguments: str) -> list[str]:
-        return ["git", *(word for setting in _SETTINGS for word in ("-c", setting)), *arguments]
+        settings = (*_SETTINGS, f"http.lowSpeedTime={self._environment.git_stall_seconds}")
+        return ["git", *(word for setting in settings for word in ("-c", setting)), *arguments]
 
     def _env(self) -> dict[str, str]:
         known_hosts = self._credential.get("known_hosts") or self._environment.git_known_hosts

@@ -25,6 +25,7 @@ from controller.tasks.process import within
 from controller.tasks.redaction import Redactor
 
 _TIMEOUT = 10  # seconds for one call
+_SEALED = "Vault is sealed, or down for maintenance (HTTP 503)"
 
 
 class VaultSession:
@@ -136,6 +137,10 @@ class VaultSession:
                 {"role": environment.vault_role, "jwt": jwt},
             )
         except urllib.error.HTTPError as error:
+            if (
+                error.code == 503
+            ):  # https://developer.hashicorp.com/vault/api-docs#http-status-codes
+                raise PhaseFailed("VaultUnavailable", _SEALED) from error
             raise PhaseFailed(
                 "VaultUnavailable",
                 f"Vault refused the login of role {environment.vault_role} (HTTP {error.code})",
@@ -180,4 +185,6 @@ def _refusal(code: int, path: str) -> PhaseFailed:
         return PhaseFailed("SecretNotFound", f"Vault has no secret at {path}")
     if code == 403:
         return PhaseFailed("SecretRefused", f"Vault refuses this phase to use {path}")
+    if code == 503:
+        return PhaseFailed("VaultUnavailable", _SEALED)
     return PhaseFailed("VaultUnavailable", f"Vault answered HTTP {code} for {path}")

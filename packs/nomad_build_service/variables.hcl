@@ -258,8 +258,14 @@ variable "publish_timeout" {
   default     = 900
 }
 
+variable "git_stall_timeout" {
+  description = "Seconds after which a fetch over HTTP of which nothing arrives is broken off. Servers may be silent while they put together a large repository."
+  type        = number
+  default     = 60
+}
+
 variable "registry_stall_timeout" {
-  description = "Seconds after which a push that neither sends nor receives is broken off and tried again. Registries may be silent while they store a large layer."
+  description = "Seconds after which a push, or the pull of a base image, that neither sends nor receives is broken off and tried again. Registries may be silent while they store a large layer."
   type        = number
   default     = 60
 }

@@ -102,8 +102,8 @@ def proxy(listen: str, upstream: str, faults: FaultProxy) -> Iterator[FaultProxy
             host, _, port = upstream.partition(":")
             connection = http.client.HTTPConnection(host, int(port), timeout=60)
             headers = {
-                name: value
-                for name, value in self.headers.items()
+                name: ", ".join(self.headers.get_all(name, []))  # Accept comes once for each type
+                for name in self.headers
                 if name.lower() not in _NOT_PASSED_ON
             } | {"Host": listen, "Content-Length": str(len(body))}
             connection.request(self.command, self.path, body, headers)

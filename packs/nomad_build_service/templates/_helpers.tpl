@@ -11,7 +11,7 @@
 [[- if not (hasKey (var "build_classes" .) "default") ]][[ fail "variable build_classes has no class named default" ]][[ end -]]
 [[- range $name, $class := var "build_classes" . ]][[ if not (regexMatch "^[a-z0-9][a-z0-9-]*$" $name) ]][[ fail (printf "a build class name may hold lower-case letters, digits and dashes only, not %q" $name) ]][[ end ]][[ end -]]
 [[- if gt (len (var "build_classes" .)) 9 ]][[ fail "variable build_classes may have at most 8 classes beside default" ]][[ end -]]
-[[- range $name := list "build_timeout" "test_timeout" "publish_timeout" "registry_stall_timeout" "log_max_mb" "cache_budget_mb" "disk_floor_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" "max_active_builds" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
+[[- range $name := list "build_timeout" "test_timeout" "publish_timeout" "git_stall_timeout" "registry_stall_timeout" "log_max_mb" "cache_budget_mb" "disk_floor_mb" "controller_count" "controller_cpu" "controller_memory" "http_port" "max_active_builds" ]][[ if not (regexMatch "^[0-9]+$" (printf "%v" (var $name $))) ]][[ fail (printf "variable %s must be a whole number, not %v" $name (var $name $)) ]][[ end ]][[ end -]]
 [[- range $name := list "allowed_hosts" "allowed_origins" "auth_required_claims" "auth_default_scopes" "git_hosts" "git_protocols" "insecure_registries" "webhook_allow" ]][[ range $entry := var $name $ ]][[ if regexMatch "[,$%{}[:space:]]" $entry ]][[ fail (printf "variable %s has %q: write one entry for each, without commas, blanks, dollars, percents and braces" $name $entry) ]][[ end ]][[ end ]][[ end -]]
 [[- range $cidr := var "build_network_allow" . ]][[ if not (regexMatch "^[0-9.]+/[0-9]+$" $cidr) ]][[ fail (printf "variable build_network_allow has %q, which is no IPv4 range such as 10.1.0.0/16" $cidr) ]][[ end ]][[ end -]]
 [[- end -]]
@@ -121,6 +121,7 @@
         NBS_TEST_TIMEOUT          = "[[ var "test_timeout" . | int ]]"
         NBS_PUBLISH_TIMEOUT       = "[[ var "publish_timeout" . | int ]]"
         NBS_REGISTRY_STALL_TIMEOUT = "[[ var "registry_stall_timeout" . | int ]]"
+        NBS_GIT_STALL_TIMEOUT = "[[ var "git_stall_timeout" . | int ]]"
         NBS_PROVENANCE            = "[[ var "provenance" . ]]"
         NBS_SBOM                  = "[[ var "sbom" . ]]"
         NBS_SYFT                  = "[[ if eq (var "driver" .) "raw_exec" ]][[ var "node_prefix" . ]]/bin/syft[[ else ]]/usr/local/bin/syft[[ end ]]"

@@ -1,0 +1,143 @@
+"""Git servers and registries that stall or break off: right reason, bounded time, clean node."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+import pytest
+from builds import Builds, nomad_job_id
+from fault_proxy import Fault, FaultProxy, fault_times, proxy
+
+from cluster.cluster import Cluster
+
+pytestmark = pytest.mark.slow
+STALL = 3  # seconds
+BOUND = 60  # seconds, far below a build's timeout
+
+
+@pytest.fixture(scope="module")
+def impatient(cluster: Cluster, controller_address: str) -> Iterator[Builds]:
+    """A deployment that waits for seconds only, with a credential for the registry's proxy."""
+    path = f"nomad-build-service/pull/t{uuid.uuid4().hex[:8]}"
+    login = {"username": cluster.registry.username, "password": cluster.registry.password}
+    cluster.vault_put(path, login | {"registry": cluster.registry.proxy_host})
+    variables = {
+        "git_stall_timeout": STALL,
+        "registry_stall_timeout": STALL,
+        "pull_credentials_path": f"secret/{path}",
+    }
+    yield Builds(cluster, cluster.pack.deploy(variables))
+    cluster.pack.deploy()
+    cluster.vault.client().secrets.kv.v2.delete_metadata_and_all_versions(path)
+
+
+def failed(builds: Builds, request: dict[str, Any], reason: str) -> dict[str, Any]:
+    """The failure of a build that ends in time and leaves nothing behind."""
+    begun = time.monotonic()
+    status = builds.run(request, "FAILED")
+    assert time.monotonic() - begun < BOUND
+    failure: dict[str, Any] = status["failure"]
+    assert failure["reason"] == reason, failure
+    assert (failure["fix_owner"], failure["retryable"]) == ("transient", True)
+    builds.assert_clean(builds.await_end(nomad_job_id(status["job_id"]))["ID"])
+    return failure
+
+
+@pytest.mark.parametrize("passed_on", [None, 0, 40_000])
+def test_a_git_server_that_stalls(impatient: Builds, passed_on: int | None) -> None:
+    """It says nothing at all, nothing to the question, or stops in the middle of the files."""
+    repository = impatient.repository(
+        {"Dockerfile": dockerfile(impatient), "large": "".join(map(str, range(100_000)))}
+    )
+    address = impatient.cluster.git_http.address.removeprefix("http://")
+    with stalling(address, passed_on) as front:
+        url = repository.http_url.replace(address, front)
+        failed(impatient, impatient.request(repository, repo_url=url), "GitUnreachable")
+    with serve(impatient, FaultProxy(lambda *_: None)):
+        impatient.run(impatient.request(repository), "SUCCEEDED")
+
+
+@pytest.mark.parametrize(
+    ("fault", "part"),
+    [("stall", "/manifests/"), ("stall", "/blobs/"), ("reset", "/blobs/"), (503, "/manifests/")],
+)
+def test_a_base_images_registry_that_fails_for_good(
+    impatient: Builds, fault: Fault, part: str
+) -> None:
+    with serve(impatient, FaultProxy(fault_times(99, fault, "GET", part))):
+        failure = failed(impatient, from_proxy(impatient), "BaseImageUnavailable")
+    if fault == "stall":
+        assert f"did nothing for {STALL} s (3 tries)" in failure["message"]
+    with serve(impatient, FaultProxy(lambda *_: None)):
+        impatient.run(from_proxy(impatient), "SUCCEEDED")
+
+
+@pytest.mark.parametrize("fault", [500, "reset"])
+def test_a_base_images_registry_that_fails_twice(impatient: Builds, fault: Fault) -> None:
+    with serve(impatient, FaultProxy(fault_times(2, fault, "GET", "/blobs/"))) as faults:
+        impatient.run(from_proxy(impatient), "SUCCEEDED")
+    assert len(faults.faults) == 2
+
+
+def from_proxy(builds: Builds) -> dict[str, Any]:
+    """A build, of a new owner, whose base image comes through the proxy."""
+    return builds.request(builds.repository({"Dockerfile": dockerfile(builds)}))
+
+
+def dockerfile(builds: Builds) -> str:
+    registry = builds.cluster.registry
+    base = builds.cluster.base_image.replace(registry.host, registry.proxy_host)
+    return f"FROM {base}\nRUN true\n"
+
+
+def serve(builds: Builds, faults: FaultProxy) -> Any:
+    registry = builds.cluster.registry
+    return proxy(registry.proxy_host, registry.host, faults)
+
+
+@contextmanager
+def stalling(upstream: str, passed_on: int | None) -> Iterator[str]:
+    """A way to a server that stops after so many bytes of its answers; None: after accepting."""
+    host, _, port = upstream.partition(":")
+    ends: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+    left = [passed_on]
+
+    def pump(source: socket.socket, target: socket.socket, counted: bool) -> None:
+        with suppress(OSError):
+            while chunk := source.recv(65536):
+                if counted and left[0] is not None:
+                    chunk, left[0] = chunk[: left[0]], max(0, left[0] - len(chunk))
+                target.sendall(chunk)
+
+    def accept(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listening.accept()
+                ends.append(near)
+                if passed_on is None:
+                    continue
+                far = socket.create_connection((host, int(port)))
+                ends.append(far)
+                for one in ((near, far, False), (far, near, True)):
+                    threads.append(threading.Thread(target=pump, args=one))
+                    threads[-1].start()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        threads.append(threading.Thread(target=accept, args=(listening,)))
+        threads[0].start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            for end in (listening, *ends):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+            for thread in threads:
+                thread.join(5)

@@ -1,0 +1,56 @@
+"""Vault is sealed: builds end at once with the reason, and the next one works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from builds import Builds, nomad_job_id
+
+from cluster.cluster import Cluster
+
+pytestmark = pytest.mark.slow
+BOUND = 60  # seconds, far below a build's timeout
+
+
+def test_vault_is_sealed_before_a_build(builds: Builds) -> None:
+    """Nothing is dispatched; what was dispatched past the controller ends by itself."""
+    request = builds.request(builds.dockerfile("RUN true"))
+    with sealed(builds.cluster):
+        answer = httpx.post(f"{builds.address}/mcp/submitJob", json=request)
+        assert answer.status_code == 503
+        assert "sealed" in answer.json()["detail"]
+        job_id = builds.dispatch(request)  # past the controller
+        failure = builds.await_status(job_id, "FAILED", seconds=BOUND)["failure"]
+    assert (failure["reason"], failure["phase"]) == ("VaultUnavailable", "build")
+    assert "sealed" in failure["message"]
+    assert (failure["fix_owner"], failure["retryable"]) == ("transient", True)
+    builds.assert_clean(builds.await_end(nomad_job_id(job_id))["ID"])
+    builds.run(request | {"image_tags": ["after"]}, "SUCCEEDED")
+
+
+def test_vault_is_sealed_while_a_build_runs(builds: Builds) -> None:
+    """What it has read already it keeps; what it needs to publish it cannot have."""
+    request = builds.request(builds.dockerfile("RUN echo begun; sleep 4; echo done"))
+    job_id = builds.submit(request)
+    builds.await_log(job_id, "begun")
+    with sealed(builds.cluster):
+        status = builds.await_status(job_id, "FAILED", seconds=BOUND)
+    assert (status["failure"]["reason"], status["failure"]["phase"]) == (
+        "VaultUnavailable",
+        "publish",
+    )
+    assert status["phases"]["build"]["status"] == "succeeded"
+    builds.assert_clean(builds.await_end(nomad_job_id(job_id))["ID"])
+    builds.run(request | {"image_tags": ["after"]}, "SUCCEEDED")
+
+
+@contextmanager
+def sealed(cluster: Cluster) -> Iterator[None]:
+    cluster.vault.client().sys.seal()
+    try:
+        yield
+    finally:
+        cluster.vault.after_ready()  # unseals, and waits until it is active
