@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +12,8 @@ from typing import Any
 import httpx
 
 from .errors import ClusterError
-from .waiting import wait_for
 
-ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
+_LONGEST_WAIT = 20  # seconds of one call
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,13 @@ class Controller:
                     yield LogLine(str(data["phase"]), str(data["message"]))
 
     def wait_ended(self, job_id: str, *, seconds: float) -> dict[str, Any]:
-        """Wait until the build is over and return its status."""
-
-        def ended() -> dict[str, Any] | None:
-            status = self.status(job_id)
-            return status if status["status"] in ENDED else None
-
-        answer = wait_for(f"build {job_id} is over", ended, seconds=seconds, interval=0.2)
-        assert answer is not None
-        return answer
+        """Wait until the build is over and return its status. Raises ClusterError."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            wait = {"job_id": job_id, "timeout": min(_LONGEST_WAIT, math.ceil(left)), "lines": 0}
+            if self._post("/mcp/waitForJob", wait)["final"]:
+                return self.status(job_id)
+        raise ClusterError(f"build {job_id} is not over within {seconds:g} s")
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
