@@ -107,6 +107,8 @@ def _outcome(environment: TaskEnvironment) -> dict[str, Any]:
         outcome["status"] = "SUCCEEDED"
     elif failures:
         outcome.update(status="FAILED", failure=failures[0])
+    elif planted := intermediate.tampering(environment):
+        outcome.update(status="FAILED", failure=failure(stopped_in, "TamperedResult", planted))
     else:
         outcome["failure"] = failure(
             stopped_in, "Killed", f"the build was stopped in phase {stopped_in}"

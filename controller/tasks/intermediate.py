@@ -67,6 +67,17 @@ def kept(environment: TaskEnvironment, request: Mapping[str, Any]) -> dict[str, 
     return {"reference": reference, "digest": result["digest"]}
 
 
+def tampering(environment: TaskEnvironment) -> str:
+    """What `keep` found planted and took away before `finish` could see it; empty for nothing."""
+    if not environment.intermediate_repository:
+        return ""
+    try:
+        found = (_await_result(environment) or {}).get("failure") or {}
+    except PhaseFailed as error:
+        return error.message
+    return str(found["message"]) if found.get("reason") == "TamperedResult" else ""
+
+
 def _await_result(environment: TaskEnvironment) -> dict[str, Any] | None:
     begun = time.monotonic()
     while True:
