@@ -96,18 +96,28 @@ class Repository:
         self._credential = credential
         self._private = environment.secrets_dir / "git"
         self._said: list[str] = []
+        self._with_large_files = True
         self.applied: dict[str, Any] | None = None
         self.commit_time = 0
         """Seconds since 1970, once `fetch` is done."""
 
-    def fetch(self, ref: str, *, submodules: bool = False, patch: str | None = None) -> str:
+    def fetch(
+        self,
+        ref: str,
+        *,
+        submodules: bool = False,
+        patch: str | None = None,
+        with_large_files: bool = True,
+    ) -> str:
         """Check `ref` (branch, tag, full or short commit) out; the full commit. Raises PhaseFailed.
 
+        Without `with_large_files`, files that Git LFS keeps stay the pointers that Git has.
         `patch` is applied on top; `applied` says afterwards what it was.
 
         `.git` is removed afterwards: it differs between fetches of the same commit, which would
         spoil the layer cache, and no build should carry it by accident.
         """
+        self._with_large_files = with_large_files
         self._check_host(self._url)
         self._target.mkdir(parents=True)
         self._private.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -204,6 +214,8 @@ class Repository:
 
     def _fetch_large_files(self, env: dict[str, str], tree: Path, url: str) -> None:
         """Put the content of files that Git LFS keeps in the place of their pointers."""
+        if not self._with_large_files:
+            return
         argv = self._argv("ls-files", "-z", "--", ".gitattributes", "**/.gitattributes")
         _, listed, _ = capture(argv, self._deadline, env=env, cwd=tree)
         if not large_files.used(tree, filter(None, listed.split("\0"))):
@@ -325,7 +337,10 @@ class Repository:
         for pattern, reason in _FAILURES:
             for line in self._said:
                 if re.search(pattern, line):
-                    return PhaseFailed(reason, line.removeprefix("fatal: "))
+                    message, host = line.removeprefix("fatal: "), host_of(self._url)
+                    if reason == "GitUnreachable" and host not in message:
+                        message = f"{host}: {message}"
+                    return PhaseFailed(reason, message)
         last = self._said[-1] if self._said else "Git gave no message"
         return PhaseFailed("GitFetchFailed", f"git {action}: {last}")
 

@@ -65,7 +65,10 @@ def _fetch(phase: Phase) -> tuple[Path, dict[str, str]]:
         phase.environment, phase.log, phase.deadline, request["repo_url"], checkout, credential
     )
     phase.fields["commit"] = repository.fetch(
-        request["git_ref"], submodules=request["submodules"], patch=request["patch"]
+        request["git_ref"],
+        submodules=request["submodules"],
+        patch=request["patch"],
+        with_large_files=False,  # a check shall be quick, and looks at no content
     )
     return checkout, pull
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -211,6 +212,15 @@ class Builds:
             for line in Path("/proc/mounts").read_text().splitlines()
             if alloc_id in line and not line.split()[1].endswith(("/secrets", "/private"))
         ] == []
+
+
+def process_of(command: bytes) -> int | None:
+    """The process whose command line begins so, words parted by NUL."""
+    for pid in _processes():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(command):
+                return pid
+    return None
 
 
 def _processes() -> list[int]:

@@ -671,17 +671,10 @@ COPY real/f /alias/through
         image={"ran": "ran\n"},
     ),
     Case(
-        "git-lfs-pointer",
-        "FROM @BASE@\nCOPY model.bin /model.bin\n",
-        {
-            ".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n*.sh text eol=crlf\n",
-            "model.bin": "version https://git-lfs.github.com/spec/v1\n"
-            f"oid sha256:{'0' * 64}\nsize 12345\n",
-        },
-        image={
-            "model.bin": "version https://git-lfs.github.com/spec/v1\n"
-            f"oid sha256:{'0' * 64}\nsize 12345\n"
-        },
+        "git-attributes",
+        "FROM @BASE@\nCOPY script.sh /script.sh\n",
+        {".gitattributes": "*.sh text eol=crlf\n", "script.sh": "echo a\n"},
+        image={"script.sh": "echo a\r\n"},
     ),
     Case(
         "dockerfile-outside-context",

@@ -22,7 +22,8 @@ class FaultProxy:
     """`decide(method, path, n)` is asked for each request, the nth of its method and path.
 
     `stall` answers nothing until the proxy is closed, `reset` breaks the connection, `half` breaks
-    it after a part of the request's body has been read.
+    it after a part of the request's body has been read; `cut` breaks it in the middle of the
+    answer, and `hang` goes no further from there.
     """
 
     def __init__(self, decide: Decide, retry_after: str = "") -> None:
@@ -78,7 +79,7 @@ def proxy(listen: str, upstream: str, faults: FaultProxy) -> Iterator[FaultProxy
             if isinstance(fault, int):
                 self._answer(fault, {"Retry-After": faults.retry_after}, b"")
                 return
-            self._pass_on(body)
+            self._pass_on(body, str(fault or ""))
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_all  # noqa: N815
 
@@ -98,7 +99,7 @@ def proxy(listen: str, upstream: str, faults: FaultProxy) -> Iterator[FaultProxy
             self.rfile.readline()
             return content
 
-        def _pass_on(self, body: bytes) -> None:
+        def _pass_on(self, body: bytes, fault: str) -> None:
             host, _, port = upstream.partition(":")
             connection = http.client.HTTPConnection(host, int(port), timeout=60)
             headers = {
@@ -109,10 +110,20 @@ def proxy(listen: str, upstream: str, faults: FaultProxy) -> Iterator[FaultProxy
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
-            self._answer(answer.status, dict(answer.getheaders()), content)
             connection.close()
+            shown = content[: len(content) // 2] if fault else content
+            self._answer(answer.status, dict(answer.getheaders()), content, shown)
+            if fault == "hang":
+                self.wfile.flush()
+                faults.closed.wait()
+                self.close_connection = True
+            elif fault == "cut":
+                self.wfile.flush()
+                self._break()
 
-        def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        def _answer(
+            self, status: int, headers: dict[str, str], content: bytes, shown: bytes | None = None
+        ) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 if value and name.lower() not in (
@@ -127,7 +138,7 @@ def proxy(listen: str, upstream: str, faults: FaultProxy) -> Iterator[FaultProxy
             self.send_header("Content-Length", length or str(len(content)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(content)
+                self.wfile.write(content if shown is None else shown)
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builds import Builds, cli, eventually, nomad_job_id
+from builds import Builds, cli, eventually, nomad_job_id, process_of
 
 # Planted by the user of the tasks; `alloc` is the allocation's directory.
 _PLANT = """
@@ -67,22 +67,13 @@ def during_the_test(builds: Builds) -> Iterator[tuple[dict[str, Any], str, str]]
     )
     job_id = builds.submit(request)
     shell = f"/bin/sh\0-c\0echo {token};".encode()
-    process = eventually("the test runs", lambda: _process(shell), 20)
+    process = eventually("the test runs", lambda: process_of(shell), 20)
     allocation = builds.allocation(nomad_job_id(job_id))
     assert allocation is not None
     try:
         yield request, job_id, allocation["ID"]
     finally:
         os.kill(process, signal.SIGUSR1)
-
-
-def _process(command: bytes) -> int | None:
-    """The process whose command line begins so."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (process / "cmdline").read_bytes().startswith(command):
-                return int(process.name)
-    return None
 
 
 def assert_healthy(builds: Builds, alloc_id: str) -> None:

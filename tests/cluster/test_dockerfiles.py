@@ -12,7 +12,6 @@ What differs on purpose, and is left out of the comparison:
    plain build is told `--layers` too.
 6. Of a stage without RUN, COPY and ADD plain Buildah keeps no files, not even the directory of a
    WORKDIR, which `docker build` makes.
-7. Git LFS: a pointer is built as the pointer file that it is; nothing is fetched for it.
 """
 
 from __future__ import annotations

@@ -58,31 +58,39 @@ def test_a_git_server_that_stalls(impatient: Builds, passed_on: int | None) -> N
     address = impatient.cluster.git_http.address.removeprefix("http://")
     with stalling(address, passed_on) as front:
         url = repository.http_url.replace(address, front)
-        failed(impatient, impatient.request(repository, repo_url=url), "GitUnreachable")
+        request = impatient.request(repository, repo_url=url)
+        assert front in failed(impatient, request, "GitUnreachable")["message"]
     with serve(impatient, FaultProxy(lambda *_: None)):
         impatient.run(impatient.request(repository), "SUCCEEDED")
 
 
 @pytest.mark.parametrize(
     ("fault", "part"),
-    [("stall", "/manifests/"), ("stall", "/blobs/"), ("reset", "/blobs/"), (503, "/manifests/")],
+    [
+        ("stall", "/manifests/"),
+        ("hang", "/blobs/"),
+        ("reset", "/manifests/"),
+        ("cut", "/blobs/"),
+        (503, "/manifests/"),
+    ],
 )
 def test_a_base_images_registry_that_fails_for_good(
     impatient: Builds, fault: Fault, part: str
 ) -> None:
     with serve(impatient, FaultProxy(fault_times(99, fault, "GET", part))):
         failure = failed(impatient, from_proxy(impatient), "BaseImageUnavailable")
-    if fault == "stall":
+    if fault in ("stall", "hang"):
         assert f"did nothing for {STALL} s (3 tries)" in failure["message"]
     with serve(impatient, FaultProxy(lambda *_: None)):
         impatient.run(from_proxy(impatient), "SUCCEEDED")
 
 
-@pytest.mark.parametrize("fault", [500, "reset"])
+@pytest.mark.parametrize("fault", [500, "reset", "cut"])
 def test_a_base_images_registry_that_fails_twice(impatient: Builds, fault: Fault) -> None:
     with serve(impatient, FaultProxy(fault_times(2, fault, "GET", "/blobs/"))) as faults:
-        impatient.run(from_proxy(impatient), "SUCCEEDED")
+        status = impatient.run(from_proxy(impatient), "SUCCEEDED")
     assert len(faults.faults) == 2
+    impatient.assert_clean(impatient.await_end(nomad_job_id(status["job_id"]))["ID"])
 
 
 def from_proxy(builds: Builds) -> dict[str, Any]:

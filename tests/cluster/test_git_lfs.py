@@ -105,7 +105,10 @@ def test_the_content_of_a_submodule_too(builds: Builds, lfs: Cluster, tmp_path: 
 def test_content_that_was_never_pushed_is_named(builds: Builds, lfs: Cluster) -> None:
     missing = pointer(b"never pushed")
     repository = builds.repository(files(builds, **{"data.bin": missing}))
-    failure = builds.run(builds.request(repository), "FAILED")["failure"]
+    request = builds.request(repository)
+    checked = builds.http.post("/mcp/checkJob", json=request, timeout=60)
+    assert checked.json()["ok"], checked.text  # a check fetches no content
+    failure = builds.run(request, "FAILED")["failure"]
     assert failure["reason"] == "GitLfsObjectMissing"
     assert "404" in failure["message"], failure
     assert "git lfs push --all" in failure["hint"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 import pytest
-from builds import Builds, nomad_job_id
+from builds import Builds, eventually, nomad_job_id, process_of
 
 from cluster.cluster import Cluster
 
@@ -22,6 +25,8 @@ def test_vault_is_sealed_before_a_build(builds: Builds) -> None:
         answer = httpx.post(f"{builds.address}/mcp/submitJob", json=request)
         assert answer.status_code == 503
         assert "sealed" in answer.json()["detail"]
+        checked = httpx.post(f"{builds.address}/mcp/checkJob", json=request, timeout=60)
+        assert "sealed" in checked.text
         job_id = builds.dispatch(request)  # past the controller
         failure = builds.await_status(job_id, "FAILED", seconds=BOUND)["failure"]
     assert (failure["reason"], failure["phase"]) == ("VaultUnavailable", "build")
@@ -33,10 +38,14 @@ def test_vault_is_sealed_before_a_build(builds: Builds) -> None:
 
 def test_vault_is_sealed_while_a_build_runs(builds: Builds) -> None:
     """What it has read already it keeps; what it needs to publish it cannot have."""
-    request = builds.request(builds.dockerfile("RUN echo begun; sleep 4; echo done"))
+    token = f"waits-{uuid.uuid4().hex}"
+    waiting = f"echo {token}; trap 'exit 0' USR1; while true; do sleep 0.05; done"
+    request = builds.request(builds.dockerfile(f"RUN {waiting}"))
     job_id = builds.submit(request)
-    builds.await_log(job_id, "begun")
+    shell = f"/bin/sh\0-c\0echo {token};".encode()
+    process = eventually("the step runs", lambda: process_of(shell), 20)
     with sealed(builds.cluster):
+        os.kill(process, signal.SIGUSR1)
         status = builds.await_status(job_id, "FAILED", seconds=BOUND)
     assert (status["failure"]["reason"], status["failure"]["phase"]) == (
         "VaultUnavailable",
@@ -44,7 +53,8 @@ def test_vault_is_sealed_while_a_build_runs(builds: Builds) -> None:
     )
     assert status["phases"]["build"]["status"] == "succeeded"
     builds.assert_clean(builds.await_end(nomad_job_id(job_id))["ID"])
-    builds.run(request | {"image_tags": ["after"]}, "SUCCEEDED")
+    assert "sealed" in status["failure"]["message"]
+    builds.run(builds.request(builds.dockerfile("RUN true")), "SUCCEEDED")
 
 
 @contextmanager
