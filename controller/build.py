@@ -75,6 +75,7 @@ class Build:
     cache: dict[str, Any] | None = None
     commands: tuple[dict[str, Any], ...] = ()
     intermediate: dict[str, Any] | None = None
+    platform_jobs: tuple[dict[str, Any], ...] = ()
 
     @property
     def rerun_of(self) -> str | None:
@@ -121,6 +122,7 @@ class Build:
             "commands": list(self.commands),
             "intermediate": intermediate.shown(self.intermediate),
             "rerun_of": self.rerun_of,
+            "platform_jobs": list(self.platform_jobs),
             "failure": self.failure,
         }
         if self.message:
@@ -169,6 +171,7 @@ def from_record(record: dict[str, Any]) -> Build:
         cache=record["cache"],
         commands=tuple(record["commands"]),
         intermediate=record.get("intermediate"),
+        platform_jobs=tuple(record.get("platform_jobs") or ()),
     )
 
 

@@ -1,4 +1,8 @@
-"""Which build class a request goes to: the named one, or the smallest that satisfies it."""
+"""Which build class a request goes to: the named one, or the smallest that satisfies it.
+
+A request for several architectures goes to several classes, an allocation each, where every one of
+them has a class that says it runs it. Otherwise one class makes all of them, by emulation.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,34 @@ from controller.settings import BuildClass
 _PHASES = ("build", "test", "publish")
 
 
+def by_architecture(
+    parents: Mapping[str, BuildClass], document: Mapping[str, Any]
+) -> list[tuple[str, list[str]]]:
+    """The Nomad job IDs of the classes, each with the platforms that are made there.
+
+    Raises InvalidFieldsError that lists the classes.
+    """
+    needs, found = _needs(document["resource_limits"] or {}), dict[str, list[str]]()
+    for platform in document["platforms"] if document["class"] is None else ():
+        arch = _arch(platform)
+        able = [(job, one) for job, one in parents.items() if one.runs(arch) and _has(one, needs)]
+        if not able:
+            found.clear()
+            break
+        # Nodes of the architecture before emulation, and classes that emulate nothing before those.
+        best = min(
+            able, key=lambda one: (one[1].arch != arch, bool(one[1].emulates), *_size(one[1]))
+        )
+        found.setdefault(best[0], []).append(platform)
+    if len(found) > 1:
+        return list(found.items())
+    return [(choose(parents, document), list(document["platforms"]))]
+
+
 def choose(parents: Mapping[str, BuildClass], document: Mapping[str, Any]) -> str:
     """The Nomad job ID of the class. Raises InvalidFieldsError that lists the classes."""
     needs = _needs(document["resource_limits"] or {})
-    archs = [str(platform).split("/")[1] for platform in document["platforms"]]
+    archs = [_arch(platform) for platform in document["platforms"]]
     named = document["class"]
     if named is not None and not any(one.name == named for one in parents.values()):
         raise _none_fits(parents, "class", f"{named!r} is not a build class")
@@ -33,7 +61,16 @@ def choose(parents: Mapping[str, BuildClass], document: Mapping[str, Any]) -> st
         return default
     # Who does not ask for an architecture gets the default's, not whichever class is smallest.
     usual = archs or [parents[default].arch]
-    return min(fitting, key=lambda found: (found[1].arch not in usual, *_size(found[1])))[0]
+
+    def order(found: tuple[str, BuildClass]) -> tuple[Any, ...]:
+        one = found[1]
+        return -sum(map(one.runs, archs)), one.arch not in usual, *_size(one)
+
+    return min(fitting, key=order)[0]
+
+
+def _arch(platform: object) -> str:
+    return str(platform).split("/")[1]
 
 
 def _needs(limits: Mapping[str, Any]) -> dict[str, int]:
@@ -49,12 +86,16 @@ def _needs(limits: Mapping[str, Any]) -> dict[str, int]:
 def _fits(
     one: BuildClass, needs: Mapping[str, int], archs: Sequence[str], named: str | None
 ) -> bool:
-    has = {"cpu": one.cpu, "memory": max(one.memory, one.memory_max), "disk": one.disk}
-    # A class that names no architecture runs wherever Nomad places it. What no class is by itself
-    # may be emulated, where somebody names the class that can.
-    return all(has[name] >= amount for name, amount in needs.items()) and (
-        not archs or not one.arch or one.arch in archs or named is not None
+    # A class that names no architecture runs wherever Nomad places it. What no class says it runs
+    # may be emulated all the same, where somebody names the class.
+    return _has(one, needs) and (
+        not archs or not one.arch or any(map(one.runs, archs)) or named is not None
     )
+
+
+def _has(one: BuildClass, needs: Mapping[str, int]) -> bool:
+    has = {"cpu": one.cpu, "memory": max(one.memory, one.memory_max), "disk": one.disk}
+    return all(has[name] >= amount for name, amount in needs.items())
 
 
 def _size(one: BuildClass) -> tuple[int, int, int, bool, str]:
@@ -64,7 +105,7 @@ def _size(one: BuildClass) -> tuple[int, int, int, bool, str]:
 def _none_fits(parents: Mapping[str, BuildClass], field: str, problem: str) -> InvalidFieldsError:
     classes = "; ".join(
         f"{one.name}: cpu {one.cpu}, memory {max(one.memory, one.memory_max)}, disk {one.disk}"
-        + (f", {one.arch}" if one.arch else "")
+        + "".join(f", {arch}" for arch in (one.arch, *one.emulates) if arch)
         for one in parents.values()
     )
     return InvalidFieldsError([Problem(field, problem, f"build classes: {classes}")])

@@ -6,7 +6,10 @@ change and is asked for often.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +17,8 @@ from controller import fold, placement
 from controller.build import Build, Status, seconds_between
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
-from controller.contract import patch, request
+from controller.combined_build import Other, combine
+from controller.contract import image_index, patch, request
 from controller.contract.job_id import DispatchedJob, parse
 from controller.contract.log_line import utc_now
 from controller.contract.results import (
@@ -72,7 +76,10 @@ class Builds:
 
     async def get(self, job_id: str) -> Build:
         """The build now. Raises UnknownBuildError, MalformedRequestError, UnavailableError."""
-        child = self.parse(job_id)
+        return await self._get(self.parse(job_id), alone=False)
+
+    async def _get(self, child: DispatchedJob, *, alone: bool) -> Build:
+        """The build; `alone`, where it is asked for by one that answers for several."""
         if kept := self._final.get(child.job_id):
             return kept
         try:
@@ -81,6 +88,10 @@ class Builds:
         except NotFoundError:
             return await self._forgotten(child)
         build, complete = await self._fold(child, job)
+        if image_index.others(build.config):
+            if alone:  # a dispatch by hand may name any build, this one too
+                raise UnknownBuildError.of(child.job_id)
+            build = await self._with_others(build)
         if not build.status.final:
             return build
         if not complete:
@@ -89,6 +100,20 @@ class Builds:
                 return _uncertain(build)
             build = record.build
         return self._final.put(child.job_id, build)
+
+    async def _with_others(self, build: Build) -> Build:
+        found = image_index.others(build.config)
+        others = await asyncio.gather(*(self._other(build, one) for one in found))
+        return combine(build, (build.config or {})[image_index.FIELD]["platforms"], others)
+
+    async def _other(self, build: Build, named: Mapping[str, Any]) -> Other:
+        """One of the builds that a build answers for. Somebody else's counts as none."""
+        found: Build | None = None
+        with contextlib.suppress(UnknownBuildError):
+            found = await self._get(self.parse(named["job_id"]), alone=True)
+        if found and _whose(found) != _whose(build):
+            found = None
+        return Other(named["job_id"], tuple(named["platforms"]), found)
 
     def _check_ours(self, child: DispatchedJob) -> None:
         if child.namespace != self._namespace or child.parent not in self._parents:
@@ -172,6 +197,10 @@ class Builds:
             return None if raw is None else parse_phase_result(raw, phase=phase, alloc_id=alloc_id)
         except ValueError:
             return None  # a build can write there: `finish` decides what a bad one means
+
+
+def _whose(build: Build) -> Any:
+    return (build.config or {}).get("owner")
 
 
 def _uncertain(build: Build) -> Build:

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from controller import build_class, node_capacity
@@ -143,13 +143,26 @@ class Check:
 
     async def _place(self, document: dict[str, Any]) -> list[Found]:
         try:
-            parent = build_class.choose(self._parents, document)
+            parts = build_class.by_architecture(self._parents, document)
         except InvalidFieldsError as error:
             return [
                 *(_of_problem("build_class", one) for one in error.problems),
                 Found("placement", "skipped", "no build class fits"),
             ]
-        chosen = Found("build_class", "passed", self._parents[parent].name)
+        names = [self._parents[parent].name for parent, _ in parts]
+        chosen = Found("build_class", "passed", " and ".join(names))
+        placed = [await self._place_in(parent) for parent, _ in parts]
+        if len(parts) == 1:
+            return [chosen, *placed]
+        return [
+            chosen,
+            *(
+                replace(one, message=f"{name}: {one.message}")
+                for name, one in zip(names, placed, strict=True)
+            ),
+        ]
+
+    async def _place_in(self, parent: str) -> Found:
         try:
             job, nodes = await asyncio.gather(self._nomad.job(parent), self._nomad.nodes())
             if job.get("Constraints"):  # only whole nodes show what those speak of
@@ -157,21 +170,21 @@ class Check:
                 ids = [node["ID"] for node in nodes]
                 if len(ids) > _MOST_NODES:
                     many = f"{len(ids)} nodes: too many to compare with the job's constraints"
-                    return [chosen, Found("placement", "warning", many, "expect Nomad to decide")]
+                    return Found("placement", "warning", many, "expect Nomad to decide")
                 whole = await concurrently(_AT_ONCE, self._nomad.node, ids)
                 nodes = [{**stub, **one} for stub, one in zip(nodes, whole, strict=True)]
         except ServiceError as error:
             missing = ParentMissingError(parent, self._nomad.namespace)
             told = error if error.status != 404 else missing
-            return [chosen, Found("placement", "failed", told.message, told.details)]
+            return Found("placement", "failed", told.message, told.details)
         if why := node_capacity.impossible(job, nodes):
             fix = "ask the operators for a node, or another size of the build class"
-            return [chosen, Found("placement", "failed", why, fix)]
+            return Found("placement", "failed", why, fix)
         waiting = await self._waiting(parent)
         if waiting:
             message = f"{waiting} builds of this class wait for a node already"
-            return [chosen, Found("placement", "warning", message, "expect to queue")]
-        return [chosen, Found("placement", "passed", "a node is large enough")]
+            return Found("placement", "warning", message, "expect to queue")
+        return Found("placement", "passed", "a node is large enough")
 
     async def _waiting(self, parent: str) -> int:
         children = await self._nomad.children(f"{parent}/")

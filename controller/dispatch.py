@@ -6,22 +6,24 @@ dispatched by hand gives the same build.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from controller import build_class, single_flight
+from controller import build_class, single_flight, split_request
 from controller.access.credential_paths import CredentialPaths
 from controller.access.owner_rules import OwnerRules
 from controller.access.room import Room
-from controller.build import Status
+from controller.build import Build, Status
 from controller.builds import Builds
 from controller.clients.nomad import NomadClient
-from controller.contract import request
+from controller.contract import image_index, request
 from controller.contract.build_secrets import vault_paths
 from controller.contract.job_id import from_nomad
+from controller.contract.json_schema import Problem
 from controller.errors import (
     IdempotencyConflictError,
     InvalidFieldsError,
@@ -42,11 +44,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A build that answers a request: made for it, or found by its key, or joined as it runs."""
+    """A build that answers a request: made for it, or found by its key, or joined as it runs.
+
+    `platform_jobs` are all of its builds, where there is one for each architecture.
+    """
 
     job_id: str
     created: bool
-    joined: bool
+    joined: bool = False
+    platform_jobs: tuple[dict[str, Any], ...] = ()
 
 
 class Dispatch:
@@ -81,53 +87,85 @@ class Dispatch:
         """
         try:
             document = request.normalise(given)
-            payload = request.encode(document)
         except request.RequestError as error:
             forbidden = self._rules.problems(error.valid)
             raise InvalidFieldsError([*error.problems, *forbidden]) from error
-        except request.PayloadTooLargeError as error:
-            raise RequestTooLargeError(
-                str(error),
-                "push the patch to a branch and build that"
-                if document["patch"]
-                else "shorten test commands, build_args and labels: keep scripts in the repository",
-            ) from error
-        parent = await self._parent(document)
-        first = single_flight.token_of(document)
-        if first is not None:
-            child, new = await self._join_or_dispatch(parent, document, payload, first)
-        else:
-            child, new = await self._dispatch(parent, document, payload, _token(document))
-            if not new:
-                await self._check_same(child, payload)
-        job_id = from_nomad(self._namespace, child).job_id
-        if new:
-            self._metrics.submitted.inc()
-        log.info("Build job submitted to Nomad: %s owner=%s new=%s", job_id, document["owner"], new)
-        return Submission(job_id, created=new, joined=first is not None and not new)
+        _encode(document)  # too large is too large, whatever else is wrong
+        first, *others = await self._parts(document)
+        if others:
+            return await self._submit_parts(document, first, others)
+        token = single_flight.token_of(document)
+        if token is None:
+            return await self._submit_one(first[0], document, _token(document))
+        child, new = await self._join_or_dispatch(first[0], document, token)
+        return self._submission(child, document, new=new, joined=not new)
 
     async def again(self, document: dict[str, Any], token: str | None) -> Submission:
         """Dispatch the request of an earlier build with what `controller.rerun` added to it.
 
         Raises as `submit` does.
         """
-        try:
-            payload = request.encode(document)
-        except request.PayloadTooLargeError as error:
-            raise RequestTooLargeError(str(error), "submitJob builds it anew") from error
-        parent = await self._parent(document)
-        child, new = await self._dispatch(parent, document, payload, token)
+        own = image_index.own(document)
+        problems = await self._problems(own)
+        if problems:
+            raise InvalidFieldsError(problems)
+        return await self._submit_one(build_class.choose(self._parents, own), document, token)
+
+    async def _submit_one(
+        self, parent: str, document: dict[str, Any], token: str | None
+    ) -> Submission:
+        child, new = await self._dispatch(parent, document, token)
         if not new:
-            await self._check_same(child, payload)
+            await self._check_same(child, _encode(document))
+        return self._submission(child, document, new=new)
+
+    async def _submit_parts(
+        self,
+        document: dict[str, Any],
+        first: tuple[str, list[str]],
+        others: list[tuple[str, list[str]]],
+    ) -> Submission:
+        """Dispatch a build for each architecture, or none: the first one last, with their ids."""
+        token = _token(document)
+        index, done = split_request.index_id(token), list[tuple[Submission, list[str]]]()
+        try:
+            for parent, platforms in others:
+                part = split_request.part(document, index, platforms)
+                part_token = split_request.part_token(token, platforms)
+                done.append((await self._submit_one(parent, part, part_token), platforms))
+            jobs = [
+                {"job_id": one.job_id, "platforms": platforms, "status": "PENDING"}
+                for one, platforms in done
+            ]
+            answers = split_request.first(document, index, first[1], jobs)
+            found = await self._submit_one(first[0], answers, token)
+        except BaseException:
+            await asyncio.shield(self._withdraw([one.job_id for one, _ in done if one.created]))
+            raise
+        own = {"job_id": found.job_id, "platforms": first[1], "status": "PENDING"}
+        return replace(found, platform_jobs=(own, *jobs))
+
+    async def _withdraw(self, job_ids: list[str]) -> None:
+        """Stop builds that nobody will be told of."""
+        for job_id in job_ids:
+            try:
+                await self._stop(job_id)
+            except ServiceError as error:
+                log.warning("build %s is left to itself: %s", job_id, error.message)
+
+    def _submission(
+        self, child: str, document: dict[str, Any], *, new: bool, joined: bool = False
+    ) -> Submission:
         job_id = from_nomad(self._namespace, child).job_id
         if new:
             self._metrics.submitted.inc()
         log.info("Build job submitted to Nomad: %s owner=%s new=%s", job_id, document["owner"], new)
-        return Submission(job_id, created=new, joined=False)
+        return Submission(job_id, created=new, joined=joined)
 
     async def _dispatch(
-        self, parent: str, document: dict[str, Any], payload: bytes, token: str | None
+        self, parent: str, document: dict[str, Any], token: str | None
     ) -> tuple[str, bool]:
+        payload = _encode(document)
         async with self._room.for_build(document["owner"], parent, token):
             try:
                 return await self._nomad.dispatch(
@@ -138,17 +176,17 @@ class Dispatch:
                 raise
 
     async def _join_or_dispatch(
-        self, parent: str, document: dict[str, Any], payload: bytes, first: str
+        self, parent: str, document: dict[str, Any], first: str
     ) -> tuple[str, bool]:
         """The child of an equal request that has not ended, or a new one."""
         token = self._tokens.get(first) or first
         for _ in range(_LONGEST_CHAIN):
-            child, new = await self._dispatch(parent, document, payload, token)
+            child, new = await self._dispatch(parent, document, token)
             if new or not await self._ended(child):
                 self._tokens.put(first, token)
                 return child, new
             token = single_flight.next_token(token, child)
-        return await self._dispatch(parent, document, payload, None)
+        return await self._dispatch(parent, document, None)
 
     async def _ended(self, child: str) -> bool:
         try:
@@ -164,21 +202,42 @@ class Dispatch:
             return True, "the build was killed before"
         if build.status.final:
             return False, f"the build has ended already: {build.status}"
-        child = self._builds.parse(build.job_id)
-        try:
-            await self._nomad.stop(child.nomad_job_id, child.namespace)
-        except NotFoundError as error:
+        if not await self._stop(build.job_id):
             raise UnknownBuildError(
                 f"there is no build {job_id} any more", "Nomad has forgotten it"
-            ) from error
-        log.info("Build job stopped: %s", build.job_id)
+            )
+        await self.stop_others(build)
         return True, "Job killed by user; what it holds is cleaned up now"
 
-    async def _parent(self, document: dict[str, Any]) -> str:
-        """The job to dispatch. Raises InvalidFieldsError with everything that speaks against it."""
-        problems, parent = self._rules.problems(document), ""
+    async def stop_others(self, build: Build) -> None:
+        """Stop the builds of the other architectures, which nobody wants without this one."""
+        for one in build.platform_jobs:
+            if one["job_id"] != build.job_id and not Status(one["status"]).final:
+                await self._stop(one["job_id"])
+
+    async def _stop(self, job_id: str) -> bool:
+        child = self._builds.parse(job_id)
         try:
-            parent = build_class.choose(self._parents, document)
+            await self._nomad.stop(child.nomad_job_id, child.namespace)
+        except NotFoundError:
+            return False
+        log.info("Build job stopped: %s", job_id)
+        return True
+
+    async def _parts(self, document: dict[str, Any]) -> list[tuple[str, list[str]]]:
+        """The jobs to dispatch, with the platforms of each.
+
+        Raises InvalidFieldsError with everything that speaks against it.
+        """
+        problems = await self._problems(document)
+        if problems:
+            raise InvalidFieldsError(problems)
+        return build_class.by_architecture(self._parents, document)
+
+    async def _problems(self, document: dict[str, Any]) -> list[Problem]:
+        problems = self._rules.problems(document)
+        try:
+            build_class.by_architecture(self._parents, document)
         except InvalidFieldsError as error:
             problems += error.problems
         problems += acceptance.problems(document, self._allowed)
@@ -187,9 +246,7 @@ class Dispatch:
         problems += await self._credentials.problems(
             {field: path for field, path in vault_paths(document) if field not in closed}
         )
-        if problems:
-            raise InvalidFieldsError(problems)
-        return parent
+        return problems
 
     async def _check_same(self, child: str, payload: bytes) -> None:
         """Nomad answered with an earlier child: it must be of the same request."""
@@ -200,6 +257,18 @@ class Dispatch:
                 "idempotency_key was used before for another request",
                 f"build {from_nomad(self._namespace, child).job_id} has it: use a new key",
             )
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    try:
+        return request.encode(document)
+    except request.PayloadTooLargeError as error:
+        raise RequestTooLargeError(
+            str(error),
+            "push the patch to a branch and build that"
+            if document["patch"]
+            else "shorten test commands, build_args and labels: keep scripts in the repository",
+        ) from error
 
 
 def _token(document: dict[str, Any]) -> str | None:

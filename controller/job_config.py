@@ -223,7 +223,7 @@ class JobConfig(Strict):
         max_length=8,
         examples=[["linux/amd64", "linux/arm64"]],
         description="Platforms to build for; several give one manifest list. They select a build "
-        "class of such an architecture; what its nodes are not, they emulate.",
+        "class of such an architecture, or one for each; what its nodes are not, they emulate.",
     )
     submodules: bool = Field(False, description="Fetch Git submodules too.")
     image_tags: list[Annotated[str, Kind("tag", 128)]] = Field(

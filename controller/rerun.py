@@ -12,7 +12,7 @@ from typing import Any
 
 from controller.build import Build
 from controller.builds import Builds
-from controller.contract import image_names
+from controller.contract import image_index, image_names
 from controller.contract.rerun import FIELD
 from controller.dispatch import Dispatch, Submission
 from controller.errors import NotRepeatableError
@@ -38,6 +38,8 @@ class Reruns:
         _check(build, phase)
         image = self._image(build)
         document = await self._document(build)
+        if build.status == "SUCCEEDED" and build.platform_jobs:
+            del document[image_index.FIELD]  # its image is the index: one build has all of it
         document |= {
             "idempotency_key": idempotency_key,
             FIELD: {"job_id": build.job_id, "phase": phase, "commit": build.commit, **image},

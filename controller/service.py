@@ -88,7 +88,6 @@ async def running(
     logs = Logs(settings, builds, files, history)
     follows = Follows(settings, builds, files, watch, metrics)
     deliveries = Deliveries(settings, consul, vault, history, metrics)
-    recorder = Recorder(builds, logs, history, deliveries, metrics, audit)
     log_streams = LogStreams(settings, follows, files, history)
     health = Health(nomad, consul, vault, metrics)
     current = CurrentBuilds(settings, nomad, builds)
@@ -100,6 +99,7 @@ async def running(
     room = Room(settings, nomad, current, rules)
     gauges = Gauges(settings, nomad, builds, history, metrics)
     dispatch = Dispatch(settings, nomad, credentials, rules, room, builds, metrics)
+    recorder = Recorder(builds, logs, history, deliveries, dispatch.stop_others, metrics, audit)
     service = Service(
         settings=settings,
         audit=audit,

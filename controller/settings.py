@@ -43,6 +43,24 @@ class BuildClass:
     disk: int = 4096
     node_pool: str = ""
     arch: str = ""
+    emulates: tuple[str, ...] = ()
+
+    def runs(self, arch: str) -> bool:
+        """Whether its nodes are known to run programs of an architecture."""
+        return arch in (self.arch, *self.emulates)
+
+
+_CLASS_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "node_pool": str,
+    "arch": str,
+    "emulates": lambda names: _list(names),
+}
+
+
+def _list(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is no list of architectures")
+    return tuple(map(str, value))
 
 
 def _classes(text: str) -> tuple[BuildClass, ...]:
@@ -53,7 +71,7 @@ def _classes(text: str) -> tuple[BuildClass, ...]:
     classes = []
     for name, one in sorted(given.items()):
         values: dict[str, Any] = {
-            key: str(value) if key in ("node_pool", "arch") else int(value)
+            key: _CLASS_FIELDS.get(key, int)(value)
             for key, value in one.items()
             if key in known and value is not None
         }

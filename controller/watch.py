@@ -38,22 +38,29 @@ class Watch:
         self._prefix = f"{settings.name_prefix}image-build"
         self._interval = settings.relist_interval
         self._metrics = metrics
-        self._signals: dict[str, tuple[Signal, list[None]]] = {}
+        self._signals: dict[str, list[Signal]] = {}
         self._ended: asyncio.Queue[DispatchedJob] = asyncio.Queue()
         self._queued: set[str] = set()
         self._recorded: set[str] = set()
+        self._unsettled: dict[str, DispatchedJob] = {}
 
     @contextmanager
-    def wakeups(self, nomad_job_id: str) -> Iterator[Signal]:
-        """The signal of one build, for as long as somebody wants it."""
-        signal, users = self._signals.setdefault(nomad_job_id, (Signal(), []))
-        users.append(None)
+    def wakeups(self, *nomad_job_ids: str) -> Iterator[Signal]:
+        """A signal of these jobs, for as long as somebody wants it."""
+        signal = Signal()
+        for job_id in nomad_job_ids:
+            self._signals.setdefault(job_id, []).append(signal)
         try:
             yield signal
         finally:
-            users.pop()
-            if not users:
-                self._signals.pop(nomad_job_id, None)
+            for job_id in nomad_job_ids:
+                self._signals[job_id].remove(signal)
+                if not self._signals[job_id]:
+                    del self._signals[job_id]
+
+    def _wake_all(self) -> None:
+        for signal in [one for signals in self._signals.values() for one in signals]:
+            signal.fire()
 
     async def run(self, ended: Ended, recorded: Callable[[], Awaitable[set[str]]]) -> None:
         """Watch until cancelled. `ended` is called for each build that may have ended.
@@ -76,8 +83,7 @@ class Watch:
                 self._take(await self._nomad.children(self._prefix))
             except ServiceError as error:
                 log.warning("builds could not be listed: %s", error.message)
-            for signal, _ in self._signals.values():
-                signal.fire()
+            self._wake_all()
             await asyncio.sleep(self._interval)
 
     def _take(self, jobs: list[dict[str, Any]]) -> None:
@@ -86,7 +92,9 @@ class Watch:
         waiting = sum(not placed(summary) for summary in alive)
         self._metrics.builds(running=len(alive) - waiting, pending=waiting)
         # What Nomad has forgotten needs no remembering here.
-        self._recorded &= {child.job_id for child, _ in ours}
+        known = {child.job_id for child, _ in ours}
+        self._recorded &= known
+        self._unsettled = {name: one for name, one in self._unsettled.items() if name in known}
         for child, job in ours:
             if job["Status"] == "dead":
                 self._queue(child)
@@ -106,13 +114,12 @@ class Watch:
 
     def _event(self, event: nomad_events.Event | None) -> None:
         if event is None:  # a new stream: whatever happened before it is unknown
-            for signal, _ in self._signals.values():
-                signal.fire()
+            self._wake_all()
             return
         if (child := self._child(event.job_id)) is None:
             return
-        if found := self._signals.get(event.job_id):
-            found[0].fire()
+        for signal in self._signals.get(event.job_id, ()):
+            signal.fire()
         if event.job_dead or (event.allocation and is_over(event.allocation)):
             self._queue(child)
 
@@ -126,8 +133,14 @@ class Watch:
             child = await self._ended.get()
             self._queued.discard(child.job_id)
             try:
-                if await ended(child):
-                    self._recorded.add(child.job_id)
+                if not await ended(child):
+                    self._unsettled[child.job_id] = child
+                    continue
+                self._recorded.add(child.job_id)
+                self._unsettled.pop(child.job_id, None)
+                # One that answers for several builds may have waited for this one's end.
+                for other in self._unsettled.values():
+                    self._queue(other)
             except ServiceError as error:
                 log.warning(
                     "the end of build %s is not recorded yet: %s", child.job_id, error.message

@@ -246,6 +246,13 @@ _ALL = (
         "The image holds a patch. Push the change, build its commit and promote that image, or use "
         "a tag that the owner's protected_tags do not name.",
     ),
+    Reason(
+        "CommitsDiffer",
+        _AUTHOR,
+        True,
+        "Each architecture was built from another commit of the branch: name a full commit in "
+        "git_ref.",
+    ),
     Reason("PublishFailed", _OPERATOR, False, "Read the publish log for the registry's answer."),
     Reason(
         "DigestMismatch",

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from controller.contract import image_names, rerun
+from controller.contract import image_index, image_names, rerun
 from controller.contract.field_error import FieldError
 from controller.contract.json_schema import Problem, validate
 
@@ -74,13 +74,15 @@ def read(payload: bytes | None, meta: Mapping[str, str]) -> dict[str, Any]:
     """
     document = fold(decode(payload)) if payload else {}
     again, problems = rerun.take(document)
-    if problems:
-        raise RequestError(problems)
+    index, wrong = image_index.take(document)
+    if problems or wrong:
+        raise RequestError([*problems, *wrong])
     for key in META_KEYS:
         if meta.get(key):
             document.setdefault(key, meta[key])
     document.setdefault("owner", HAND_DISPATCH_OWNER)
-    return normalise(document) | ({rerun.FIELD: again} if again else {})
+    internal = {rerun.FIELD: again, image_index.FIELD: index}
+    return normalise(document) | {name: value for name, value in internal.items() if value}
 
 
 def decode(payload: bytes) -> Any:

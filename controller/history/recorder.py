@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 from controller.audit import Audit
-from controller.build import Build
+from controller.build import Build, Status
 from controller.builds import Builds
 from controller.clients import consul
 from controller.contract.job_id import DispatchedJob
@@ -18,10 +19,11 @@ from controller.webhooks import marks
 from controller.webhooks.deliveries import Deliveries
 
 log = logging.getLogger(__name__)
+Failed = Callable[[Build], Awaitable[None]]
 
 
 class Recorder:
-    """Called by the watch for each build that may have ended."""
+    """Called by the watch for each build that may have ended; calls `failed` for those that did."""
 
     def __init__(
         self,
@@ -29,6 +31,7 @@ class Recorder:
         logs: Logs,
         history: History,
         deliveries: Deliveries,
+        failed: Failed,
         metrics: Metrics,
         audit: Audit,
     ) -> None:
@@ -38,6 +41,7 @@ class Recorder:
         self._metrics = metrics
         self._audit = audit
         self._deliveries = deliveries
+        self._failed = failed
 
     async def ended(self, child: DispatchedJob) -> bool:
         """Record the end; whether that is settled. Raises UnavailableError, RefusedError."""
@@ -59,6 +63,8 @@ class Recorder:
             log.info("Job status/phase changed: %s is %s", build.job_id, build.status)
             if webhook:
                 self._deliveries.wake()
+            if build.status is not Status.SUCCEEDED:
+                await self._failed(build)
         return True
 
     async def _webhook(self, build: Build, child: DispatchedJob) -> list[consul.Step]:

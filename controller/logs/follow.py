@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from controller.build import Build
 from controller.builds import Builds
 from controller.clients.nomad_files import NomadFiles, log_path
+from controller.contract import image_index
 from controller.contract.results import PHASES
 from controller.errors import NotFoundError, RefusedError, ServiceError, UnavailableError
 from controller.logs.buffer import LogBuffer
@@ -222,7 +223,9 @@ class Follows:
             follow.stop()
 
         async def run() -> None:
-            with self._watch.wakeups(build.nomad_job_id) as wakeups:
+            others = (one["job_id"] for one in image_index.others(build.config))
+            jobs = (self._builds.parse(one).nomad_job_id for one in others)
+            with self._watch.wakeups(build.nomad_job_id, *jobs) as wakeups:
                 await follow.run(self._builds, wakeups)
 
         task = asyncio.create_task(run())

@@ -29,6 +29,11 @@ class Submitted(Answer):
     joined: bool = Field(
         False, description="An equal request of a full commit runs already: this is its build."
     )
+    platform_jobs: list[Object] = Field(
+        [],
+        description="The builds of each architecture, where there is one for each; job_id "
+        "answers for all of them.",
+    )
 
 
 class BuildStatus(Answer):
@@ -65,6 +70,9 @@ class BuildStatus(Answer):
     intermediate: Object | None = Field(
         None, description="The image that was kept: reference, digest, pull; or the problem."
     )
+    platform_jobs: list[Object] = Field(
+        [], description="job_id, platforms and status of the build of each architecture."
+    )
     rerun_of: str | None = Field(None, description="The build whose image it took, of rerunPhase.")
     config: Object | None = None
     metrics: Object = Field(description="The original's times; durations in nanoseconds.")
@@ -92,6 +100,7 @@ async def _submit(service: Service, given: Any, context: Context) -> Document:
         "status": status,
         "created": found.created,
         "joined": found.joined,
+        "platform_jobs": list(found.platform_jobs),
     }
 
 

@@ -26,6 +26,8 @@ from controller.tasks.vault import VaultSession
 
 _STATEMENT = provenance.PAYLOAD_TYPE
 _PREDICATE_NOTE = "in-toto.io/predicate-type"
+# A platform, its image's descriptor, and that image's bill of materials.
+_Document = tuple[str, dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,16 @@ class Attestations:
         self._tries = Tries(phase.log, phase.deadline)
         self._sboms = bill_of_materials.read(phase, build) if phase.environment.sbom else {}
 
-    def attach(self, places: Sequence[Destination], image: Manifest) -> list[dict[str, str]]:
-        """Attach all that is wanted in every repository; what it was, for the outcome."""
-        statements = list(self._statements([place.repository for place in places], image))
+    def attach(
+        self, places: Sequence[Destination], image: Manifest, *, contents: bool = True
+    ) -> list[dict[str, str]]:
+        """Attach all that is wanted in every repository; what it was, for the outcome.
+
+        Without `contents` no bills of materials: an index has none of its own.
+        """
+        documents = list(self._documents(image)) if contents else []
+        names = [place.repository for place in places]
+        statements = list(self._statements(names, image, documents))
         if self._key:
             statements = [
                 replace(one, content=signing.envelope(one.content, self._sign))
@@ -59,14 +68,16 @@ class Attestations:
         found: list[dict[str, str]] = []
         for place in places:
             try:
-                found += self._attach_in(place.api, image, statements)
+                found += self._attach_in(place.api, image, documents, statements)
             except PhaseFailed as error:
                 if self._key:
                     raise
                 self._phase.log.say(f"{place.repository}: nothing is attached: {error.message}")
         return found
 
-    def _statements(self, names: list[str], image: Manifest) -> Iterator[_Statement]:
+    def _statements(
+        self, names: list[str], image: Manifest, documents: Sequence[_Document]
+    ) -> Iterator[_Statement]:
         environment = self._phase.environment
         if environment.provenance:
             told = provenance.predicate(
@@ -78,7 +89,7 @@ class Attestations:
             )
             yield self._statement(provenance.PREDICATE, names, descriptor(image), told)
         if self._key:  # unsigned it says nothing that the document does not
-            for _, subject, document in self._documents(image):
+            for _, subject, document in documents:
                 yield self._statement(bill_of_materials.PREDICATE, names, subject, document)
 
     def _statement(
@@ -87,17 +98,21 @@ class Attestations:
         content = provenance.statement(kind, names, subject["digest"], predicate)
         return _Statement(kind, subject, content)
 
-    def _documents(self, image: Manifest) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    def _documents(self, image: Manifest) -> Iterator[_Document]:
         """Each platform's bill of materials, with the image that it is about."""
         subjects = platforms(image)
         for platform, document in self._sboms.items():
             yield platform, subjects[platform], document
 
     def _attach_in(
-        self, api: RegistryApi, image: Manifest, statements: list[_Statement]
+        self,
+        api: RegistryApi,
+        image: Manifest,
+        documents: Sequence[_Document],
+        statements: list[_Statement],
     ) -> Iterator[dict[str, str]]:
         media_type = signing.ENVELOPE_TYPE if self._key else provenance.PAYLOAD_TYPE
-        for platform, subject, document in self._documents(image):
+        for platform, subject, document in documents:
             kind = f"SBOM for {platform}" if platform else "SBOM"
             raw = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
             media = bill_of_materials.MEDIA_TYPE

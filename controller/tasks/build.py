@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from controller.contract import patch
+from controller.contract import image_index, patch
 from controller.contract.patch import PATCH_LABEL
 from controller.tasks import (
     base_digests,
@@ -73,6 +73,7 @@ class _Build:
         self._missed: dict[str, Any] = {}
         self._cache = RegistryCache(phase, storage, self._sandbox)
         self._platforms = self._request["platforms"] or [NATIVE]
+        self._several = len(self._platforms) > 1 or image_index.FIELD in self._request
         self._ended: list[BuildProgress] = []
         self._buildah = (0, 0)
         self._commit_time = 0
@@ -188,7 +189,7 @@ class _Build:
     ) -> str:
         """Build for one platform; the image's ID."""
         scratch = self._storage.scratch
-        if len(self._platforms) > 1:
+        if self._several:
             self._log.say(f"building for {platform}")
         layers = not self._request["clear_cache"]
         author = source_tree.text(content)
@@ -209,7 +210,7 @@ class _Build:
         why = FirstMiss(self._storage, self._request, parsed, context, content, platform)
         done = self._cache.pull(argv, parsed, self._request["target"])
         for attempt in range(1, sealing.ATTEMPTS + 1):
-            progress = BuildProgress(parsed, platform if len(self._platforms) > 1 else "", done)
+            progress = BuildProgress(parsed, platform if self._several else "", done)
             code = self._run_buildah(argv, progress)
             if not (code and progress.not_started) or attempt == sealing.ATTEMPTS:
                 break

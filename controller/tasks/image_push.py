@@ -44,7 +44,7 @@ class ImagePush:
             f"pushing the index to {place.repository}",
             lambda: place.api.put_manifest(index.digest, index),
         )
-        return self.verified(place, index.digest)
+        return verified(self._tries, place, index.digest)
 
     def copy(self, source: Destination, place: Destination, digest: str) -> Manifest:
         """Copy what was pushed to one repository into another."""
@@ -56,16 +56,7 @@ class ImagePush:
 
         self._log.say(f"copying to {target}")
         Tries(self._log, self._phase.deadline, most=_PUSHES)(f"copying to {target}", attempt)
-        return self.verified(place, digest)
-
-    def verified(self, place: Destination, digest: str) -> Manifest:
-        """The manifest as the registry serves it: its bytes decide, and no header."""
-        reference = f"{place.repository}@{digest}"
-        found = self._tries(f"verifying {reference}", lambda: place.api.manifest(digest))
-        if found is None or found.digest != digest:
-            what = found.digest if found else "nothing"
-            raise PhaseFailed("DigestMismatch", f"{reference} is {what} in the registry")
-        return found
+        return verified(self._tries, place, digest)
 
     def _push(self, image_id: str, place: Destination) -> Manifest:
         """Push without a tag. `@@unknown-digest@@` is Buildah's word for that.
@@ -103,8 +94,18 @@ class ImagePush:
         digest = digestfile.read_text().strip()
         if not DIGEST.match(digest):
             raise PhaseFailed("PublishFailed", f"buildah reported no digest but {digest[:80]!r}")
-        return self.verified(place, digest)
+        return verified(self._tries, place, digest)
 
     def _stall_guard(self) -> Deadline:
         seconds = self._phase.environment.registry_stall_seconds
         return StallGuard(seconds).within(self._phase.deadline)
+
+
+def verified(tries: Tries, place: Destination, digest: str) -> Manifest:
+    """The manifest as the registry serves it: its bytes decide, and no header."""
+    reference = f"{place.repository}@{digest}"
+    found = tries(f"verifying {reference}", lambda: place.api.manifest(digest))
+    if found is None or found.digest != digest:
+        what = found.digest if found else "nothing"
+        raise PhaseFailed("DigestMismatch", f"{reference} is {what} in the registry")
+    return found

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
+from controller.contract import image_index
 from controller.contract import request as contract_request
 from controller.contract.log_line import utc
 from controller.contract.results import SCHEMA, failure
@@ -189,7 +190,7 @@ def read_request(environment: TaskEnvironment) -> dict[str, Any]:
     except FileNotFoundError:
         payload = None
     try:
-        return contract_request.read(payload, environment.meta)
+        return image_index.own(contract_request.read(payload, environment.meta))
     except contract_request.RequestError as error:
         told = "; ".join(f"{p.field}: {p.problem}" for p in error.problems)
         raise PhaseFailed("InvalidRequest", told) from error

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.contract.image_index import FIELD as IMAGE_INDEX
 from controller.contract.patch import default_tag
 from controller.tasks.attestations import Attestations
 from controller.tasks.destinations import Destination, destinations
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.image_push import ImagePush
+from controller.tasks.joined_index import JoinedIndex
 from controller.tasks.phase import Phase
 from controller.tasks.phase_results import read_result
 from controller.tasks.registry import login
@@ -58,7 +60,22 @@ class _Publication:
                 images.copy(first, place, manifest.digest)
         self._phase.fields.update(image=first.repository, digest=manifest.digest, references=[])
         self._phase.fields["referrers"] = attestations.attach(self._places, manifest)
-        self._tag(build, manifest)
+        if IMAGE_INDEX in self._phase.request:
+            self._join(build, manifest, attestations)
+        else:
+            self._tag(build, manifest)
+
+    def _join(self, build: dict[str, Any], manifest: Manifest, attestations: Attestations) -> None:
+        """Publish the index if the other platforms' builds have pushed their images too."""
+        joined, fields = JoinedIndex(self._phase, self._places, build["commit"]), self._phase.fields
+        joined.offer(manifest)
+        index = joined.publish()
+        if index is None:
+            return
+        fields["digest"] = index.digest
+        fields["referrers"] += attestations.attach(self._places, index, contents=False)
+        self._tag(build, index)
+        joined.withdraw()
 
     def _tag(self, build: dict[str, Any], manifest: Manifest) -> None:
         request, fields = self._phase.request, self._phase.fields

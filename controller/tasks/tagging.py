@@ -121,7 +121,7 @@ class Tagging:
         elif before is not None:
             tries(f"restoring {tag.reference}", lambda: tag.api.put_manifest(tag.name, before))
             tag.state, tag.digest = "restored", before.digest
-        elif tries(f"removing {tag.reference}", lambda: _remove(tag)):
+        elif tries(f"removing {tag.reference}", lambda: remove_tag(tag.api, tag.name)):
             tag.state, tag.digest = "removed", None
         else:
             tag.state = "left"
@@ -137,11 +137,12 @@ class Tagging:
         )
 
 
-def _remove(tag: Tag) -> bool:
-    if tag.api.delete_manifest(tag.name) and tag.api.manifest(tag.name) is None:
+def remove_tag(api: RegistryApi, name: str) -> bool:
+    """Take a tag away and nothing else; False where the registry does not let it go."""
+    if api.delete_manifest(name) and api.manifest(name) is None:
         return True
     stand_in = artifact(
-        tag.api, "application/vnd.nomad-build-service.removed", {"nonce": secrets.token_hex(16)}
+        api, "application/vnd.nomad-build-service.removed", {"nonce": secrets.token_hex(16)}
     )
-    tag.api.put_manifest(tag.name, stand_in)
-    return tag.api.delete_manifest(stand_in.digest) and tag.api.manifest(tag.name) is None
+    api.put_manifest(name, stand_in)
+    return api.delete_manifest(stand_in.digest) and api.manifest(name) is None

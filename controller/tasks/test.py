@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from controller.contract import image_index
 from controller.tasks import bill_of_materials, sealing
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
@@ -131,7 +132,7 @@ class _Tests:
 
     def _one(self, number: int, of: int, test: _Test, done: list[dict[str, Any]]) -> None:
         log, shown = self._phase.log, test.shown
-        several = len(self._images) > 1
+        several = len(self._images) > 1 or image_index.FIELD in self._phase.request
         command = TestedCommand(number, of, shown, test.argv)
         record = command.record | ({"platform": test.platform} if several else {})
         done.append(record)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.build_class import choose
+from controller.build_class import by_architecture, choose
 from controller.errors import InvalidFieldsError
 from controller.settings import BuildClass
 
@@ -54,3 +54,45 @@ def test_none_fits_lists_the_classes(fields: dict[str, Any], field: str) -> None
         chosen(**fields)
     assert caught.value.problems[0].field == field
     assert "big: cpu 8000" in caught.value.problems[0].fix
+
+
+DEFAULT, AMD = PARENTS["image-build"], BuildClass("amd", memory=1024, arch="amd64")
+EMULATING = BuildClass("both", memory=512, arch="amd64", emulates=("arm64", "arm"))
+AMD_ARM = ["linux/amd64", "linux/arm64"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "platforms", "parts"),
+    [
+        ([AMD], AMD_ARM, [("amd", ["linux/amd64"]), ("arm", ["linux/arm64"])]),
+        ([AMD], AMD_ARM[::-1], [("arm", ["linux/arm64"]), ("amd", ["linux/amd64"])]),
+        ([AMD], [*AMD_ARM, "linux/s390x"], [("amd", [*AMD_ARM, "linux/s390x"])]),
+        ([AMD, EMULATING], AMD_ARM, [("amd", ["linux/amd64"]), ("arm", ["linux/arm64"])]),
+        (
+            [AMD, EMULATING],
+            [*AMD_ARM, "linux/arm/v7", "linux/arm/v6"],
+            [
+                ("amd", ["linux/amd64"]),
+                ("arm", ["linux/arm64"]),
+                ("both", ["linux/arm/v7", "linux/arm/v6"]),
+            ],
+        ),
+        ([EMULATING], ["linux/amd64", "linux/arm/v7"], [("both", ["linux/amd64", "linux/arm/v7"])]),
+        ([], AMD_ARM, [("arm", AMD_ARM)]),
+        ([AMD], [], [("default", [])]),
+    ],
+)
+def test_each_architecture_goes_to_a_class_that_runs_it(
+    classes: list[BuildClass], platforms: list[str], parts: list[tuple[str, list[str]]]
+) -> None:
+    parents = {one.name: one for one in (DEFAULT, PARENTS["image-build-arm"], *classes)}
+    document = {"resource_limits": {}, "platforms": platforms, "class": None}
+    assert by_architecture(parents, document) == parts
+    named = by_architecture(parents, document | {"class": "arm"})
+    assert named == [("arm", platforms)]
+
+
+def test_a_class_that_is_too_small_runs_nothing() -> None:
+    parents = {one.name: one for one in (DEFAULT, PARENTS["image-build-arm"], AMD)}
+    document = {"resource_limits": {"memory": 2000}, "platforms": AMD_ARM, "class": None}
+    assert by_architecture(parents, document) == [("arm", AMD_ARM)]

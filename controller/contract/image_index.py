@@ -1,0 +1,93 @@
+"""An image of several platforms from several builds, one for each architecture.
+
+Each build makes, tests and pushes the images of its own platforms and gives them tags of the
+index's id. Whichever then finds those of all platforms puts the index (manifest list) together and
+publishes it under the request's tags: the last one does. Should two find all at the same moment,
+they put the same bytes. So no build waits for another, and none needs a controller.
+
+The field is written by the controller, or by whoever dispatches each of the builds by hand:
+
+    id         8 to 64 of a-z and 0-9, not used before
+    platforms  those of the request's `platforms` that this build makes
+    others     [{"job_id", "platforms"}]: the builds of the other platforms. Only one of the builds
+               has it, the one that answers for all of them; by hand it can be left out.
+
+`normalise` refuses it: no caller of submitJob can name somebody else's builds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
+
+from controller.contract import job_id
+from controller.contract.json_schema import Problem
+
+FIELD = "image_index"
+_ID = re.compile(r"[a-z0-9]{8,64}\Z")
+_FIX = "leave it out, or write it as the README says of builds of several architectures"
+
+
+def take(document: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Problem]]:
+    """Take the field out of a payload; it, and what is wrong with it."""
+    given = document.pop(FIELD, None)
+    if given is None:
+        return None, []
+    problems = _problems(given, document.get("platforms"))
+    return (None if problems else dict(given)), problems
+
+
+def own(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The request of one build: its own platforms, and those of the index as `of` in the field."""
+    if not (index := request.get(FIELD)):
+        return dict(request)
+    whole = {**index, "of": list(request["platforms"])}
+    return {**request, "platforms": list(index["platforms"]), FIELD: whole}
+
+
+def others(request: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
+    """The builds that a build answers for beside itself."""
+    found: Sequence[Mapping[str, Any]] = ((request or {}).get(FIELD) or {}).get("others") or ()
+    return found
+
+
+def tag(index: Mapping[str, Any], commit: str, platform: str) -> str:
+    """Where the image of a platform waits for the others. Of another commit, it is never found."""
+    return f"nbs-{index['id']}-{commit[:12]}-{platform.replace('/', '-')}"
+
+
+def _problems(given: object, platforms: object) -> list[Problem]:
+    if not isinstance(given, Mapping):
+        return [Problem(FIELD, "is not a JSON object", _FIX)]
+    wanted = set(platforms) if _are_names(platforms) else set()
+    builds = given.get("others")
+    checks = {
+        "id": isinstance(given.get("id"), str) and bool(_ID.match(given["id"])),
+        "platforms": _are_names(given.get("platforms")) and set(given["platforms"]) <= wanted,
+        "others": builds is None
+        or (
+            isinstance(builds, list)
+            and len(builds) < len(wanted)
+            and all(_is_build(one, wanted) for one in builds)
+        ),
+    }
+    return [
+        Problem(f"{FIELD}.{name}", "is missing or malformed", _FIX)
+        for name, well in checks.items()
+        if not well
+    ]
+
+
+def _is_build(value: object, wanted: set[str]) -> bool:
+    if not (isinstance(value, Mapping) and _are_names(value.get("platforms"))):
+        return False
+    try:
+        job_id.parse(str(value.get("job_id")))
+    except ValueError:
+        return False
+    return set(value["platforms"]) <= wanted
+
+
+def _are_names(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
