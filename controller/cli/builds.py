@@ -23,6 +23,9 @@ def submit(client: Client, given: argparse.Namespace) -> int:
     answer = client.post("submitJob", document)
     if answer["joined"] and not given.json:
         print("an equal request is being built already: this is its build", file=sys.stderr)
+    if not given.json:
+        for one in answer["platform_jobs"]:
+            print(f"{' '.join(one['platforms'])}: {one['job_id']}", file=sys.stderr)
     if given.watch:
         if not given.json:
             print(f"job_id {answer['job_id']}", file=sys.stderr)

@@ -42,8 +42,10 @@ def event(event: dict[str, Any]) -> str:
         return _paint(f"------- {event['message']}", "missed")
     if kind == "end":
         return _paint(f"======= {event['message']}", event["status"]) + _published(event)
-    # Later states show in the phases themselves.
-    return f"        {event['message']}" if event["status"] == "PENDING" else ""
+    # A mere state shows in the phases themselves; what a build waits for does not.
+    if event["message"].startswith("build is") and event["status"] != "PENDING":
+        return ""
+    return f"        {event['message']}"
 
 
 def _published(build: dict[str, Any]) -> str:
@@ -69,6 +71,10 @@ def build(build: dict[str, Any]) -> str:
             f" ({patch['files']} files, +{patch['additions']} -{patch['deletions']})"
         )
     lines += [f"  image    {reference}@{build['digest']}" for reference in build["references"]]
+    lines += [
+        f"  build    {' '.join(one['platforms'])}: {one['job_id']} {one['status']}"
+        for one in build.get("platform_jobs") or ()
+    ]
     if rerun_of := build.get("rerun_of"):
         lines.append(f"  rerun of {rerun_of}")
     lines += _kept(build)
