@@ -236,6 +236,6 @@ def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
 def _request(job: dict[str, Any]) -> dict[str, Any] | None:
     payload = base64.b64decode(job.get("Payload") or "")
     try:
-        return request.read(payload or None, job.get("Meta") or {})
+        return request.read(payload, job.get("Meta") or {})
     except request.RequestError:
         return None

@@ -19,7 +19,7 @@ from controller.access.owner_rules import OwnerRules
 from controller.clients.nomad import NomadClient
 from controller.clients.vault import VaultClient
 from controller.concurrently import concurrently
-from controller.contract import request
+from controller.contract import payload, request
 from controller.contract.build_secrets import vault_paths
 from controller.contract.json_schema import Problem
 from controller.errors import (
@@ -113,7 +113,7 @@ class Check:
         except request.RequestError as error:
             problems = [*error.problems, *self._rules.problems(error.valid)]
             return _answer([_of_problem("request", one) for one in problems])
-        except request.PayloadTooLargeError as error:
+        except payload.PayloadTooLargeError as error:
             return _answer([Found("request", "failed", str(error), "shorten commands and labels")])
         forbidden = self._rules.problems(document)
         found = [_of_problem("request", one) for one in forbidden]

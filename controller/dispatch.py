@@ -7,7 +7,6 @@ dispatched by hand gives the same build.
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import logging
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from controller.access.room import Room
 from controller.build import Build, Status
 from controller.builds import Builds
 from controller.clients.nomad import NomadClient
-from controller.contract import image_index, request
+from controller.contract import image_index, payload, request
 from controller.contract.build_secrets import vault_paths
 from controller.contract.job_id import from_nomad
 from controller.contract.json_schema import Problem
@@ -165,11 +164,11 @@ class Dispatch:
     async def _dispatch(
         self, parent: str, document: dict[str, Any], token: str | None
     ) -> tuple[str, bool]:
-        payload = _encode(document)
+        packed = _encode(document)
         async with self._room.for_build(document["owner"], parent, token):
             try:
                 return await self._nomad.dispatch(
-                    parent, payload, token=token, priority=document["priority"]
+                    parent, packed, token=token, priority=document["priority"]
                 )
             except ServiceError as error:
                 self._metrics.dispatch_errors.labels(error.name).inc()
@@ -248,11 +247,10 @@ class Dispatch:
         )
         return problems
 
-    async def _check_same(self, child: str, payload: bytes) -> None:
+    async def _check_same(self, child: str, packed: bytes) -> None:
         """Nomad answered with an earlier child: it must be of the same request."""
         earlier = await self._nomad.job(child)
-        # Nomad keeps the payload compressed, but its API decodes it.
-        if base64.b64decode(earlier.get("Payload") or "") != payload:
+        if payload.of_job(earlier) != packed:
             raise IdempotencyConflictError(
                 "idempotency_key was used before for another request",
                 f"build {from_nomad(self._namespace, child).job_id} has it: use a new key",
@@ -262,7 +260,7 @@ class Dispatch:
 def _encode(document: dict[str, Any]) -> bytes:
     try:
         return request.encode(document)
-    except request.PayloadTooLargeError as error:
+    except payload.PayloadTooLargeError as error:
         raise RequestTooLargeError(
             str(error),
             "push the patch to a branch and build that"

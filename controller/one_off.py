@@ -7,9 +7,7 @@ a document, and its tasks leave results in the allocation as a build's phases do
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from controller import fold, placement
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
+from controller.contract import payload
 from controller.contract.results import MAX_RESULT_BYTES, parse_phase_result, phase_result_path
 from controller.errors import IdempotencyConflictError, NotFoundError
 from controller.settings import Settings
@@ -54,11 +53,11 @@ class OneOff:
         A repeat with the same `token` gives the same child. Raises IdempotencyConflictError where
         the token came with another document before.
         """
-        payload = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        packed = payload.pack(document)
         child, new = await self._nomad.dispatch(
-            f"{self._prefix}{job}", payload, token=token, priority=None
+            f"{self._prefix}{job}", packed, token=token, priority=None
         )
-        if not new and await self.document(child) != json.loads(payload):
+        if not new and await self.document(child) != payload.unpack(packed):
             raise IdempotencyConflictError(
                 "idempotency_key was used before for another request", "use a new key"
             )
@@ -67,9 +66,8 @@ class OneOff:
     async def document(self, child: str) -> dict[str, Any]:
         """What a child was dispatched with. Raises NotFoundError where there is no such job."""
         job = await self._nomad.job(child)
-        # Nomad keeps the payload compressed, but its API decodes it.
         try:
-            found = json.loads(base64.b64decode(job.get("Payload") or "") or "{}")
+            found = payload.unpack(payload.of_job(job) or b"{}")
         except ValueError:  # somebody dispatched it by hand
             return {}
         return found if isinstance(found, dict) else {}

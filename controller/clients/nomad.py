@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
+from controller.contract import payload
 from controller.errors import (
     NotFoundError,
     ParentMissingError,
@@ -153,17 +154,18 @@ class NomadClient:
         return found
 
     async def dispatch(
-        self, parent: str, payload: bytes, *, token: str | None, priority: int | None
+        self, parent: str, packed: bytes, *, token: str | None, priority: int | None
     ) -> tuple[str, bool]:
-        """Dispatch a child; its ID, and whether this call made it.
+        """Dispatch a child with what `payload.pack` gave; its ID, and whether this call made it.
 
         Nomad may answer with a child that does not exist, where two calls with one token raced: so
         with a token the child is looked up, and the call repeated. Raises ParentMissingError.
         """
+        first, rest = payload.split(packed)
         body = {
-            "Payload": base64.b64encode(payload).decode(),
+            "Payload": base64.b64encode(first).decode(),
             "Priority": priority or 0,
-            "Meta": {"pack.deployment_name": ""},
+            "Meta": {"pack.deployment_name": "", **rest},
         }
         for _ in range(_DISPATCH_TRIES):
             try:

@@ -12,22 +12,17 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from controller.contract import image_index, image_names, rerun
+from controller.contract import image_index, image_names, payload, rerun
 from controller.contract.field_error import FieldError
 from controller.contract.json_schema import Problem, validate
 
 META_KEYS = ("repo_url", "git_ref", "registry_url", "image_name")
 HAND_DISPATCH_OWNER = "dispatch"
-MAX_PAYLOAD = 16384  # bytes, Nomad's own limit
-MAX_DOCUMENT = 1 << 20  # bytes, after decompression
-_PLAIN_UP_TO = 8192  # bytes; a longer document travels compressed
-_GZIP = b"\x1f\x8b"
 _SCHEMA_FILE = Path(__file__).with_name("job_config.schema.json")
 
 HINTS = {
@@ -56,23 +51,16 @@ class RequestError(ValueError):
         self.valid = dict(valid or {})
 
 
-class PayloadTooLargeError(ValueError):
-    """A request that Nomad would not carry, even compressed. `size` is in bytes."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(
-            f"the request has {size} bytes after compression; Nomad's dispatch "
-            f"carries at most {MAX_PAYLOAD}"
-        )
-        self.size = size
-
-
-def read(payload: bytes | None, meta: Mapping[str, str]) -> dict[str, Any]:
+def read(given: bytes | None, meta: Mapping[str, str]) -> dict[str, Any]:
     """The normal document of a dispatch: its payload, with meta for what that lacks.
 
     Raises RequestError.
     """
-    document = fold(decode(payload)) if payload else {}
+    try:
+        packed = payload.joined(given or b"", meta)
+    except ValueError as error:
+        raise _one("payload", f"has a damaged part: {error}", "send it again") from error
+    document = fold(decode(packed)) if packed else {}
     again, problems = rerun.take(document)
     index, wrong = image_index.take(document)
     if problems or wrong:
@@ -85,41 +73,20 @@ def read(payload: bytes | None, meta: Mapping[str, str]) -> dict[str, Any]:
     return normalise(document) | {name: value for name, value in internal.items() if value}
 
 
-def decode(payload: bytes) -> Any:
+def decode(packed: bytes) -> Any:
     """The JSON value of a payload, plain or compressed with gzip. Raises RequestError."""
-    if payload.startswith(_GZIP):
-        unpack = zlib.decompressobj(wbits=31)
-        try:
-            payload = unpack.decompress(payload, MAX_DOCUMENT)
-        except zlib.error as error:
-            raise _one("payload", f"is damaged: {error}", "compress it with gzip") from error
-        if not unpack.eof:
-            raise _one(
-                "payload",
-                f"is cut short, or larger than {MAX_DOCUMENT} bytes",
-                "send the whole of a smaller document",
-            )
     try:
-        return json.loads(payload, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _one("payload", f"is not JSON: {error}", "send one JSON object") from error
+        return payload.unpack(packed)
+    except ValueError as error:
+        problem, _, fix = str(error).rpartition("; ")
+        raise _one("payload", problem, fix) from error
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """The payload that carries a normal document. Raises PayloadTooLargeError."""
-    sent = {
-        name: value for name, value in document.items() if name != "image" and value is not None
-    }
-    payload = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
-    if len(payload) > MAX_DOCUMENT:
-        raise PayloadTooLargeError(len(payload))
-    if len(payload) > _PLAIN_UP_TO:
-        import gzip  # only here: the runner never compresses, and starts faster without
-
-        payload = gzip.compress(payload, mtime=0)
-    if len(payload) > MAX_PAYLOAD:
-        raise PayloadTooLargeError(len(payload))
-    return payload
+    """What carries a normal document. Raises PayloadTooLargeError."""
+    return payload.pack(
+        {name: value for name, value in document.items() if name != "image" and value is not None}
+    )
 
 
 def normalise(given: Any) -> dict[str, Any]:
@@ -226,10 +193,6 @@ def _as_list(text: str) -> list[Any]:
 def schema() -> dict[str, Any]:
     """The schema of a request, generated from the controller's model and kept beside this file."""
     return dict(json.loads(_SCHEMA_FILE.read_text(encoding="utf-8")))
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _one(field: str, problem: str, fix: str) -> RequestError:

@@ -13,10 +13,10 @@ by commas.
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Any
 
+from controller.contract import payload
 from controller.contract.fields import FORMATS
 from controller.contract.patch import PATCH_LABEL
 from controller.tasks.destinations import SECRET, destination_of
@@ -41,7 +41,9 @@ _FIELDS = {
 def read(environment: TaskEnvironment) -> dict[str, Any]:
     """The promotion asked for. Raises PhaseFailed(InvalidRequest) naming every wrong field."""
     try:
-        given = json.loads(environment.request_file.read_bytes())
+        given = payload.unpack(
+            payload.joined(environment.request_file.read_bytes(), environment.meta)
+        )
     except FileNotFoundError:
         given = dict(environment.meta)
         given["tags"] = [tag for tag in given.get("tags", "").split(",") if tag]

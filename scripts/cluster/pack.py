@@ -199,7 +199,7 @@ class Pack:
         only after the job was run again.
         """
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-        for root in (PACK, REPOSITORY / "controller"):
+        for root in (PACK, self._cluster.state.node / "lib" / "controller"):
             for path in sorted(root.rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     digest.update(str(path).encode() + path.read_bytes())

@@ -227,11 +227,28 @@ def test_what_is_no_patch_and_what_is_too_large_is_told_at_once(builds: Builds) 
     told = builds.http.post("/mcp/submitJob", json=builds.request(repository, patch="hello"))
     assert told.status_code == 422
     assert told.json()["problems"][0]["field"] == "patch"
-    noise = "".join(f"+{uuid.uuid4()}\n" for _ in range(2000))
-    large = f"--- /dev/null\n+++ b/x\n@@ -0,0 +1,2000 @@\n{noise}"
-    told = builds.http.post("/mcp/submitJob", json=builds.request(repository, patch=large))
-    assert told.status_code == 413
-    assert "patch" in told.json()["details"]
+    told = builds.http.post("/mcp/submitJob", json=builds.request(repository, patch=_large(7000)))
+    assert told.status_code == 422
+    assert told.json()["problems"][0]["field"] == "patch"
+
+
+def test_a_patch_of_almost_the_largest_size_is_checked_and_built(builds: Builds) -> None:
+    large = _large(6500)
+    assert len(large) > 240_000
+    repository = builds.dockerfile("COPY x /x")
+    request = builds.request(repository, patch=large, image_tags=["p"])
+    found = builds.http.post("/mcp/checkJob", json=request, timeout=60).json()
+    assert found["ok"], found
+    status = builds.run(request, "SUCCEEDED")
+    assert (status["patch"]["digest"], status["patch"]["additions"]) == (digest(large), 6500)
+    said = builds.run_image(f"{status['image']}@{status['digest']}", "wc", "-l", "/x")
+    assert said.split()[0] == "6500"
+
+
+def _large(lines: int) -> str:
+    """A patch whose text hardly compresses, 38 bytes a line."""
+    noise = "".join(f"+{uuid.uuid4()}\n" for _ in range(lines))
+    return f"--- /dev/null\n+++ b/x\n@@ -0,0 +1,{lines} @@\n{noise}"
 
 
 def test_protected_tags_are_closed_to_a_patch_also_by_promotion(

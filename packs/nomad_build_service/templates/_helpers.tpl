@@ -172,9 +172,10 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
 
   parameterized {
     payload = "optional"
-    # For quick use by hand; the API sends the payload only, because Nomad expands $ { } in meta.
+    # For quick use by hand; the API sends the payload only, because Nomad expands $ { } in meta,
+    # and in PAYLOAD_… what of a large one is left.
     # A dispatch that sets pack.deployment_name to nothing outlives `nomad-pack run`.
-    meta_optional = ["repo_url", "git_ref", "registry_url", "image_name", "pack.deployment_name"]
+    meta_optional = ["repo_url", "git_ref", "registry_url", "image_name", "PAYLOAD_2", "PAYLOAD_3", "PAYLOAD_4", "pack.deployment_name"]
   }
 [[- range $class.constraints ]]
 

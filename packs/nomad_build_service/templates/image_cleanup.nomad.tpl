@@ -6,7 +6,7 @@ job "[[ var "name_prefix" . ]]image-cleanup" {
 
   parameterized {
     payload       = "required"
-    meta_optional = ["pack.deployment_name"]
+    meta_optional = ["PAYLOAD_2", "PAYLOAD_3", "PAYLOAD_4", "pack.deployment_name"]
   }
 
   group "cleanup" {

@@ -6,7 +6,7 @@ job "[[ var "name_prefix" . ]]image-promote" {
 
   parameterized {
     payload       = "optional"
-    meta_optional = ["image", "digest", "tags", "destination", "registry_credentials_path", "destination_credentials_path", "pack.deployment_name"]
+    meta_optional = ["image", "digest", "tags", "destination", "registry_credentials_path", "destination_credentials_path", "PAYLOAD_2", "PAYLOAD_3", "PAYLOAD_4", "pack.deployment_name"]
   }
 
   group "promote" {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from controller import job_config
-from controller.contract import request
+from controller.contract import payload, request
 from controller.contract.json_schema import Problem
 from controller.job_config import JobConfig
 
@@ -291,10 +291,7 @@ def test_a_large_document_travels_compressed_and_a_bomb_is_refused() -> None:
 def test_what_does_not_fit_even_compressed_is_refused() -> None:
     import random
 
-    noise = [
-        "".join(random.Random(seed).choices("abcdefghijklmnop0123456789", k=4000))
-        for seed in range(12)
-    ]
-    with pytest.raises(request.PayloadTooLargeError) as caught:
+    noise = [random.Random(seed).randbytes(4000).hex() for seed in range(64)]
+    with pytest.raises(payload.PayloadTooLargeError) as caught:
         request.encode(request.normalise(SEED | {"test_commands": noise}))
-    assert caught.value.size > request.MAX_PAYLOAD
+    assert caught.value.size > payload.MAX_PACKED
