@@ -32,6 +32,7 @@ from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline, capture, run
+from controller.tasks.stalling import StallGuard
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}\Z")
@@ -53,6 +54,7 @@ _SETTINGS = (
     "http.lowSpeedLimit=1",
 )
 
+_GRACE = 2  # seconds
 # Git's messages, first match wins. https://github.com/git/git (remote-curl.c, transport.c, sshd)
 _FAILURES = (
     (r"couldn't find remote ref|not our ref|no such ref|bad object", "GitRefNotFound"),
@@ -224,7 +226,7 @@ class Repository:
         self._said.clear()
         begun = time.monotonic()
         argv = self._argv(*options, "lfs", "pull")
-        if run(argv, self._heard, self._deadline, env=env, cwd=tree):
+        if run(argv, self._heard, self._watched(), env=env, cwd=tree):
             raise large_files.failure(self._said, lambda: self._failure("lfs pull"))
         argv = self._argv(*options, "lfs", "ls-files", "--name-only")
         _, names, _ = capture(argv, self._deadline, env=env, cwd=tree)
@@ -292,10 +294,21 @@ class Repository:
     def _git(self, env: dict[str, str], *arguments: str, cwd: Path | None = None) -> None:
         self._said.clear()
         code = run(
-            self._argv(*arguments), self._heard, self._deadline, env=env, cwd=cwd or self._target
+            self._argv(*arguments), self._heard, self._watched(), env=env, cwd=cwd or self._target
         )
         if code != 0:
             raise self._failure(arguments[0])
+
+    def _watched(self) -> Deadline:
+        """The deadline, and an end before it where nothing comes from the server any more."""
+
+        def failure(seconds: float) -> PhaseFailed:
+            told = f"{host_of(self._url)}: nothing came from the Git server for {seconds:.0f} s"
+            return PhaseFailed("GitUnreachable", told)
+
+        # Over HTTP Git notices by itself, and says more.
+        seconds = self._environment.git_stall_seconds + _GRACE
+        return StallGuard(seconds, failure, aside="ssh").within(self._deadline)
 
     def _heard(self, stream: str, text: str) -> None:
         self._said.append(self._log.write(stream, text))

@@ -259,7 +259,7 @@ variable "publish_timeout" {
 }
 
 variable "git_stall_timeout" {
-  description = "Seconds after which a fetch over HTTP of which nothing arrives is broken off. Servers may be silent while they put together a large repository."
+  description = "Seconds after which a fetch of which nothing arrives is broken off. Servers over HTTP may be silent while they put together a large repository."
   type        = number
   default     = 60
 }

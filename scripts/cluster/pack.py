@@ -196,7 +196,7 @@ class Pack:
         """Return a digest of everything a deployment depends on.
 
         The controller's code counts as well: it is no part of the pack, but a changed one runs
-        only after the job was run again.
+        only after the job was run again. It is what is installed: the repository may be ahead.
         """
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
         for root in (PACK, self._cluster.state.node / "lib" / "controller"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pytest
-from builds import Builds, nomad_job_id
+from builds import GIT_SSH, Builds, nomad_job_id
 from fault_proxy import Fault, FaultProxy, fault_times, proxy
 
 from cluster.cluster import Cluster
@@ -62,6 +63,29 @@ def test_a_git_server_that_stalls(impatient: Builds, passed_on: int | None) -> N
         assert front in failed(impatient, request, "GitUnreachable")["message"]
     with serve(impatient, FaultProxy(lambda *_: None)):
         impatient.run(impatient.request(repository), "SUCCEEDED")
+
+
+def test_a_git_server_that_is_mute_behind_a_living_ssh(impatient: Builds) -> None:
+    """SSH answers for itself; what it should run waits for ever."""
+    repository = impatient.repository({"Dockerfile": dockerfile(impatient)})
+    request = impatient.request(
+        repository, repo_url=repository.ssh_url, git_credentials_path=GIT_SSH
+    )
+    head = repository.bare / "HEAD"
+    content = head.read_bytes()
+    head.unlink()
+    os.mkfifo(head, 0o644)
+    waiting = os.open(head, os.O_RDWR)  # so that nobody who opens it sees an end
+    try:
+        message = failed(impatient, request, "GitUnreachable")["message"]
+        assert "nothing came from the Git server" in message
+    finally:
+        os.close(waiting)
+        head.unlink()
+        head.write_bytes(content)
+        repository.account.own(head)
+    with serve(impatient, FaultProxy(lambda *_: None)):
+        impatient.run(request, "SUCCEEDED")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,23 @@ def test_a_program_that_waits_is_noticed() -> None:
 def test_a_program_that_works_is_left_alone() -> None:
     with running("while True: open('/dev/null', 'w').write('x')"):
         look_for(3, StallGuard(2))
+
+
+def test_what_is_aside_does_not_count_and_the_failure_is_the_callers() -> None:
+    name = Path(sys.executable).name[:15]
+    with running("while True: open('/dev/null', 'w').write('x')"):
+        guard = StallGuard(1, lambda seconds: PhaseFailed("GitUnreachable", "mute"), aside=name)
+        with pytest.raises(PhaseFailed, match="mute"):
+            look_for(20, guard)
+
+
+def test_the_deadlines_own_guard_is_asked_too() -> None:
+    def full() -> None:
+        raise PhaseFailed("OutOfDisk", "full")
+
+    watched = StallGuard(60).within(Deadline.after(60, full))
+    with pytest.raises(PhaseFailed, match="full"):
+        watched.check()
 
 
 @contextmanager
