@@ -18,6 +18,8 @@ from controllers import serving
 from cluster.cluster import Cluster
 from controller.contract.patch import PATCH_LABEL, digest
 
+pytestmark = pytest.mark.slow
+
 BUILD = "nomad-build-service/build"
 
 

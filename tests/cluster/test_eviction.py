@@ -18,6 +18,8 @@ from builds import Builds
 
 from cluster.cluster import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 def program(cluster: Cluster, tmp: Path, storage: Path, *argv: str, **env: str) -> str:
     """Run a program of the node as `image-prune` does; its standard output."""

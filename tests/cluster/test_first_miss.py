@@ -12,6 +12,8 @@ from builds import Builds
 
 from cluster.git_repository import GitRepository
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "app/main": "one",
     "app/other": "two",

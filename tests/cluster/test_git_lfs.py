@@ -17,6 +17,8 @@ from builds import Builds
 from cluster.cluster import Cluster
 from cluster.git_repository import GitRepository
 
+pytestmark = pytest.mark.slow
+
 ATTRIBUTES = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
 CONTENT = bytes(range(256)) * 4096
 SHOWN = f"sha256sum /data.bin | grep -q {hashlib.sha256(CONTENT).hexdigest()}"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from builds import Builds, nomad_job_id
 
+pytestmark = pytest.mark.slow
+
 MARK = "/var/tmp/nbs-executed"
 HOSTILE = [
     f"$(touch {MARK})",

@@ -16,6 +16,8 @@ from controllers import serving
 
 from controller.contract import image_names
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = "nbs/intermediate"
 
 

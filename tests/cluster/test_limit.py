@@ -81,6 +81,7 @@ def test_an_old_key_of_another_class_is_no_repeat(
             "status": own.status(first)["status"],
             "created": False,
             "joined": False,
+            "platform_jobs": [],
         }
         one.post("killJob", {"job_id": running})
         own.await_status(running, "CANCELLED", "FAILED")

@@ -11,6 +11,8 @@ import pytest
 from builds import REGISTRY, Builds, nomad_job_id
 from fault_proxy import Fault, FaultProxy, fault_times, proxy
 
+pytestmark = pytest.mark.slow
+
 TAGS = ["v1", "latest"]
 
 
@@ -205,7 +207,6 @@ def test_additional_repositories_are_validated_like_the_first(builds: Builds) ->
     ], answer.text
 
 
-@pytest.mark.slow
 def test_a_push_that_stalls_is_broken_off(builds: Builds) -> None:
     builds = Builds(builds.cluster, builds.cluster.pack.deploy({"registry_stall_timeout": 3}))
     request = through_proxy(builds)

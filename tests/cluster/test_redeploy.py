@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from builds import Builds
+
+pytestmark = pytest.mark.slow
 
 
 def test_nomad_pack_run_again_leaves_running_builds_alone(builds: Builds) -> None:

@@ -16,6 +16,8 @@ from builds import Builds, nomad_job_id
 from cluster.cluster import Cluster
 from cluster.git_repository import GitRepository
 
+pytestmark = pytest.mark.slow
+
 CREDENTIAL = "secret/nomad-build-service/cache/layers"
 STAMP = "RUN cat /proc/uptime /proc/sys/kernel/random/uuid > /stamp"
 

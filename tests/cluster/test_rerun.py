@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from builds import Builds, cli, eventually
 from controllers import serving
 from issuing import Issuer, call, give_secrets, request_of, settings_of
 
 from cluster import skopeo
 from cluster.cluster import Cluster
+
+pytestmark = pytest.mark.slow
 
 KEPT = "nbs/intermediate"
 

@@ -18,6 +18,8 @@ from builds import Builds, cli, nomad_job_id
 
 from cluster.cluster import Cluster
 
+pytestmark = pytest.mark.slow
+
 KEY = "transit/nbs-images"
 OCI = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from builds import Builds, cli, eventually
+
+pytestmark = pytest.mark.slow
 
 LINES = 400
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from builds import Builds
 
+pytestmark = pytest.mark.slow
+
 PATH = "secret/nomad-build-service/webhook/demo"
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from builds import Builds, cli, eventually
 
+pytestmark = pytest.mark.slow
+
 CONTROLLER = "nomad-build-service"
 
 
@@ -90,7 +92,6 @@ def test_dispatch_by_meta_alone(builds: Builds) -> None:
     assert outcome["commit"] == repository.commit
 
 
-@pytest.mark.slow
 def test_sigkill_of_the_controller_leaves_the_build_unharmed(builds: Builds) -> None:
     lines = "".join(f"echo line-{number:03}; sleep 0.05; " for number in range(100))
     request = builds.request(builds.dockerfile(f"RUN {lines}"))
