@@ -14,7 +14,7 @@ from typing import Any
 from controller.contract import image_index
 from controller.tasks import artifact
 from controller.tasks.destinations import Destination
-from controller.tasks.errors import PhaseFailed
+from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.image_push import verified
 from controller.tasks.phase import Phase
 from controller.tasks.registry_api import Manifest
@@ -74,8 +74,9 @@ class JoinedIndex:
         for tag in self._tags.values():
             try:
                 removed = self._tries(f"removing {tag}", partial(remove_tag, first.api, tag))
-            except PhaseFailed as error:
-                self._phase.log.say(f"{first.repository}:{tag} is left: {error.message}")
+            except (PhaseFailed, DeadlinePassed) as error:  # the image is published all the same
+                why = str(error) or "no time is left to remove it"
+                self._phase.log.say(f"{first.repository}:{tag} is left: {why}")
                 continue
             if not removed:
                 self._phase.log.say(f"{first.repository}:{tag} is left: it deletes no tags")
