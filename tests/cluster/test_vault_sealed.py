@@ -20,7 +20,14 @@ BOUND = 60  # seconds, far below a build's timeout
 
 def test_vault_is_sealed_before_a_build(builds: Builds) -> None:
     """Nothing is dispatched; what was dispatched past the controller ends by itself."""
-    request = builds.request(builds.dockerfile("RUN true"))
+    # The controller does not ask again about a path that it has just seen.
+    path = f"nomad-build-service/git/t{uuid.uuid4().hex[:8]}"
+    secrets = builds.cluster.vault.client().secrets.kv.v2
+    known = secrets.read_secret_version(
+        "nomad-build-service/git/demo", raise_on_deleted_version=True
+    )["data"]["data"]
+    builds.cluster.vault_put(path, known)
+    request = builds.request(builds.dockerfile("RUN true"), git_credentials_path=f"secret/{path}")
     with sealed(builds.cluster):
         answer = httpx.post(f"{builds.address}/mcp/submitJob", json=request)
         assert answer.status_code == 503
@@ -34,6 +41,7 @@ def test_vault_is_sealed_before_a_build(builds: Builds) -> None:
     assert (failure["fix_owner"], failure["retryable"]) == ("transient", True)
     builds.assert_clean(builds.await_end(nomad_job_id(job_id))["ID"])
     builds.run(request | {"image_tags": ["after"]}, "SUCCEEDED")
+    secrets.delete_metadata_and_all_versions(path)
 
 
 def test_vault_is_sealed_while_a_build_runs(builds: Builds) -> None:
