@@ -16,6 +16,8 @@ from cluster.cluster import Cluster
 from controller.history import summary
 from controller.history.records import PREFIX, REMOVED
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def served(cluster: Cluster, controller_address: str, tmp_path: Path) -> Iterator[Serving]:
@@ -120,7 +122,6 @@ def test_a_replica_does_not_record_what_was_removed(
     assert keys(cluster, job_id) == ["removed"]
 
 
-@pytest.mark.slow
 def test_all_builds_of_an_owner(builds: Builds, cluster: Cluster, served: Serving) -> None:
     owner = f"owner-{id(builds)}"
     other = ended(builds, cluster)
@@ -148,7 +149,6 @@ def test_all_builds_of_an_owner(builds: Builds, cluster: Cluster, served: Servin
     assert cleanup(served, job_id=running)["cleaned_jobs"] == [running]
 
 
-@pytest.mark.slow
 def test_replicas_that_clean_up_at_once(
     builds: Builds, cluster: Cluster, served: Serving, tmp_path: Path
 ) -> None:

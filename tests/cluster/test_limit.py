@@ -7,11 +7,14 @@ import uuid
 from pathlib import Path
 
 import httpx
+import pytest
 from builds import Builds
 from controllers import serving
 from probe import PREFIX, copy_of_image_build
 
 from cluster.cluster import Cluster
+
+pytestmark = pytest.mark.slow
 
 
 def test_more_builds_than_allowed_wait_outside(

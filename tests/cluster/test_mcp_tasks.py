@@ -17,6 +17,8 @@ from mcp_requests import LEGACY, MODERN, TASKS, Mcp
 
 from cluster.cluster import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def served(
@@ -115,7 +117,6 @@ def test_who_does_not_declare_tasks_gets_none(
     plain.tool("killJob", job_id=answer["job_id"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("version", [MODERN, LEGACY])
 def test_every_call_to_another_replica_and_one_restarts_meanwhile(
     cluster: Cluster, builds: Builds, version: str, tmp_path: Path

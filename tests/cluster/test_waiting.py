@@ -7,7 +7,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from builds import ENDED, Builds
+
+pytestmark = pytest.mark.slow
 
 
 def call(builds: Builds, name: str, **document: Any) -> dict[str, Any]:
