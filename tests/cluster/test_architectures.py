@@ -194,6 +194,27 @@ def test_builds_dispatched_by_hand_need_no_controller(builds: Builds, base: str)
     assert len(_raw(builds, f"{image}:v1")["manifests"]) == 2
 
 
+def test_a_branch_that_moves_meanwhile_gives_no_index(builds: Builds, base: str) -> None:
+    repository = builds.repository({"Dockerfile": f"FROM {base}\nRUN true\n"})
+    request = builds.request(repository, platforms=BOTH)
+    index = {"id": repository.commit[:16], "platforms": BOTH[1:]}
+    other = builds.dispatch(request | {"image_index": index}, "image-build-arm")
+    builds.await_end(other)
+    repository.push({"Dockerfile": f"FROM {base}\nRUN echo moved\n"})
+    job_id = ".".join(("default", "image-build-arm", other.rpartition("dispatch-")[2]))
+    first = {
+        "id": index["id"],
+        "platforms": BOTH[:1],
+        "others": [{"job_id": job_id, "platforms": BOTH[1:]}],
+    }
+    child = builds.dispatch(request | {"image_index": first}, "image-build-intel")
+    builds.await_end(child)
+    status = builds.await_status(child, "FAILED")
+    assert status["failure"]["reason"] == "CommitsDiffer"
+    assert repository.commit[:12] in status["failure"]["message"]
+    assert "v1" not in builds.tags(request)
+
+
 def test_no_caller_may_name_other_builds(builds: Builds) -> None:
     request = builds.request(builds.dockerfile("RUN true"), platforms=BOTH)
     given = request | {"image_index": {"id": "a" * 16, "platforms": BOTH[:1]}}
