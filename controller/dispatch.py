@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from controller import build_class, single_flight, split_request
 from controller.access.credential_paths import CredentialPaths
@@ -22,7 +23,6 @@ from controller.clients.nomad import NomadClient
 from controller.contract import image_index, payload, request
 from controller.contract.build_secrets import vault_paths
 from controller.contract.job_id import from_nomad
-from controller.contract.json_schema import Problem
 from controller.errors import (
     IdempotencyConflictError,
     InvalidFieldsError,
@@ -33,12 +33,14 @@ from controller.errors import (
 )
 from controller.metrics import Metrics
 from controller.recent import Recent
-from controller.settings import Settings
+from controller.settings import BuildClass, Settings
 from controller.webhook_addresses import parse_allowed
 from controller.webhooks import acceptance
 
 _LONGEST_CHAIN = 64  # ended builds of an equal request; then a build of its own
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+Choose = Callable[[Mapping[str, BuildClass], Mapping[str, Any]], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +91,14 @@ class Dispatch:
         except request.RequestError as error:
             forbidden = self._rules.problems(error.valid)
             raise InvalidFieldsError([*error.problems, *forbidden]) from error
-        _encode(document)  # too large is too large, whatever else is wrong
-        first, *others = await self._parts(document)
+        packed = _encode(document)  # too large is too large, whatever else is wrong
+        first, *others = await self._admit(document, build_class.by_architecture)
         if others:
             return await self._submit_parts(document, first, others)
         token = single_flight.token_of(document)
         if token is None:
-            return await self._submit_one(first[0], document, _token(document))
-        child, new = await self._join_or_dispatch(first[0], document, token)
+            return await self._submit_one(first[0], document, packed, _token(document))
+        child, new = await self._join_or_dispatch(first[0], document, packed, token)
         return self._submission(child, document, new=new, joined=not new)
 
     async def again(self, document: dict[str, Any], token: str | None) -> Submission:
@@ -104,18 +106,16 @@ class Dispatch:
 
         Raises as `submit` does.
         """
-        own = image_index.own(document)
-        problems = await self._problems(own)
-        if problems:
-            raise InvalidFieldsError(problems)
-        return await self._submit_one(build_class.choose(self._parents, own), document, token)
+        packed = _encode(document)
+        parent = await self._admit(image_index.own(document), build_class.choose)
+        return await self._submit_one(parent, document, packed, token)
 
     async def _submit_one(
-        self, parent: str, document: dict[str, Any], token: str | None
+        self, parent: str, document: dict[str, Any], packed: bytes, token: str | None
     ) -> Submission:
-        child, new = await self._dispatch(parent, document, token)
+        child, new = await self._dispatch(parent, document, packed, token)
         if not new:
-            await self._check_same(child, _encode(document))
+            await self._check_same(child, packed)
         return self._submission(child, document, new=new)
 
     async def _submit_parts(
@@ -131,13 +131,14 @@ class Dispatch:
             for parent, platforms in others:
                 part = split_request.part(document, index, platforms)
                 part_token = split_request.part_token(token, platforms)
-                done.append((await self._submit_one(parent, part, part_token), platforms))
+                one = await self._submit_one(parent, part, _encode(part), part_token)
+                done.append((one, platforms))
             jobs = [
                 {"job_id": one.job_id, "platforms": platforms, "status": "PENDING"}
                 for one, platforms in done
             ]
             answers = split_request.first(document, index, first[1], jobs)
-            found = await self._submit_one(first[0], answers, token)
+            found = await self._submit_one(first[0], answers, _encode(answers), token)
         except BaseException:
             await asyncio.shield(self._withdraw([one.job_id for one, _ in done if one.created]))
             raise
@@ -162,9 +163,8 @@ class Dispatch:
         return Submission(job_id, created=new, joined=joined)
 
     async def _dispatch(
-        self, parent: str, document: dict[str, Any], token: str | None
+        self, parent: str, document: dict[str, Any], packed: bytes, token: str | None
     ) -> tuple[str, bool]:
-        packed = _encode(document)
         async with self._room.for_build(document["owner"], parent, token):
             try:
                 return await self._nomad.dispatch(
@@ -175,17 +175,17 @@ class Dispatch:
                 raise
 
     async def _join_or_dispatch(
-        self, parent: str, document: dict[str, Any], first: str
+        self, parent: str, document: dict[str, Any], packed: bytes, first: str
     ) -> tuple[str, bool]:
         """The child of an equal request that has not ended, or a new one."""
         token = self._tokens.get(first) or first
         for _ in range(_LONGEST_CHAIN):
-            child, new = await self._dispatch(parent, document, token)
+            child, new = await self._dispatch(parent, document, packed, token)
             if new or not await self._ended(child):
                 self._tokens.put(first, token)
                 return child, new
             token = single_flight.next_token(token, child)
-        return await self._dispatch(parent, document, None)
+        return await self._dispatch(parent, document, packed, None)
 
     async def _ended(self, child: str) -> bool:
         try:
@@ -223,20 +223,14 @@ class Dispatch:
         log.info("Build job stopped: %s", job_id)
         return True
 
-    async def _parts(self, document: dict[str, Any]) -> list[tuple[str, list[str]]]:
-        """The jobs to dispatch, with the platforms of each.
+    async def _admit(self, document: dict[str, Any], choose: Choose[T]) -> T:
+        """What `choose` finds among the build classes.
 
-        Raises InvalidFieldsError with everything that speaks against it.
+        Raises InvalidFieldsError with everything that speaks against the request.
         """
-        problems = await self._problems(document)
-        if problems:
-            raise InvalidFieldsError(problems)
-        return build_class.by_architecture(self._parents, document)
-
-    async def _problems(self, document: dict[str, Any]) -> list[Problem]:
-        problems = self._rules.problems(document)
+        problems, chosen = self._rules.problems(document), None
         try:
-            build_class.by_architecture(self._parents, document)
+            chosen = choose(self._parents, document)
         except InvalidFieldsError as error:
             problems += error.problems
         problems += acceptance.problems(document, self._allowed)
@@ -245,7 +239,9 @@ class Dispatch:
         problems += await self._credentials.problems(
             {field: path for field, path in vault_paths(document) if field not in closed}
         )
-        return problems
+        if problems or chosen is None:
+            raise InvalidFieldsError(problems)
+        return chosen
 
     async def _check_same(self, child: str, packed: bytes) -> None:
         """Nomad answered with an earlier child: it must be of the same request."""

@@ -40,11 +40,7 @@ class ImagePush:
         index = artifact.index(
             {platform: self._push(image_id, place) for platform, image_id in images.items()}
         )
-        self._tries(
-            f"pushing the index to {place.repository}",
-            lambda: place.api.put_manifest(index.digest, index),
-        )
-        return verified(self._tries, place, index.digest)
+        return put_index(self._tries, place, index)
 
     def copy(self, source: Destination, place: Destination, digest: str) -> Manifest:
         """Copy what was pushed to one repository into another."""
@@ -99,6 +95,15 @@ class ImagePush:
     def _stall_guard(self) -> Deadline:
         seconds = self._phase.environment.registry_stall_seconds
         return StallGuard(seconds).within(self._phase.deadline)
+
+
+def put_index(tries: Tries, place: Destination, index: Manifest) -> Manifest:
+    """Put an index whose images are there already; as the registry serves it then."""
+    tries(
+        f"pushing the index to {place.repository}",
+        lambda: place.api.put_manifest(index.digest, index),
+    )
+    return verified(tries, place, index.digest)
 
 
 def verified(tries: Tries, place: Destination, digest: str) -> Manifest:

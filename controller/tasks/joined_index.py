@@ -15,7 +15,7 @@ from controller.contract import image_index
 from controller.tasks import artifact
 from controller.tasks.destinations import Destination
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
-from controller.tasks.image_push import verified
+from controller.tasks.image_push import put_index, verified
 from controller.tasks.phase import Phase
 from controller.tasks.registry_api import Manifest
 from controller.tasks.tagging import remove_tag
@@ -62,10 +62,8 @@ class JoinedIndex:
             return None
         index = artifact.index(images)
         for place in self._places:
-            what = f"pushing the index to {place.repository}"
-            self._phase.log.say(what)
-            self._tries(what, partial(place.api.put_manifest, index.digest, index))
-            verified(self._tries, place, index.digest)
+            self._phase.log.say(f"pushing the index to {place.repository}")
+            put_index(self._tries, place, index)
         return index
 
     def withdraw(self) -> None:
