@@ -21,11 +21,15 @@ ERRORS = (
 )
 _BOUND = MAX_TOKENS * CHARACTERS_PER_TOKEN  # characters of the answer as JSON
 _LINE, _MESSAGE, _COMMAND = 240, 800, 600  # characters
+_AGAIN = {
+    True: "Until then submitJob again, with a new idempotency_key, may help.",
+    False: "Submitting again unchanged will not help.",
+}
 _NEXT = {
     "author": "Correct the repository or the request as the hint says, then submitJob again. "
     "More of the log: getLogs with phase {phase!r}, and search for a part of the message.",
     "operator": "This is for the operators of the cluster: pass on reason, message and job_id. "
-    "Submitting again unchanged will not help.",
+    "{again}",
     "transient": "submitJob again with the same request and a new idempotency_key.",
 }
 
@@ -60,7 +64,9 @@ def view(build: Build, errors: Sequence[str] = ()) -> dict[str, Any]:
         "commit": build.commit,
         "documentation": f"{problem.PAGE}#reason-{failure['reason']}",
         "intermediate": intermediate.reproduction(build),
-        "next": _NEXT[failure.get("fix_owner") or "author"].format(phase=failure["phase"]),
+        "next": _NEXT[failure.get("fix_owner") or "author"].format(
+            phase=failure["phase"], again=_AGAIN[bool(failure.get("retryable"))]
+        ),
     }
     excerpt = [cut(line, _LINE) for line in failure.get("excerpt") or []]
     _fill(answer, "excerpt", excerpt, share=0.5, newest=False)

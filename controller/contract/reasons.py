@@ -258,8 +258,8 @@ _ALL = (
         "DigestMismatch",
         _OPERATOR,
         True,
-        "The registry holds another manifest under this tag than the one pushed: another build "
-        "may have moved the tag at the same moment.",
+        "The registry serves another manifest than the one it was given: what stands before it "
+        "(a cache, a mirror) may be stale. Of rerunPhase: the kept image's tag was moved.",
     ),
     Reason(
         "NetworkIsolationUnavailable",

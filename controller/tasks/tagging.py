@@ -5,6 +5,9 @@ given, those that were given are taken back: a tag that named another image is p
 one is deleted. Many registries delete no tags, only manifests, and with one all its tags; then the
 tag is moved to a manifest made for the purpose, and that is deleted. The image's own manifest is
 never deleted: it may have been there before, and somebody may use it by digest.
+
+Two builds of a branch may give the same tag at the same moment. Each has given it then, and the tag
+names what was put last, as with any push: the other's is `moved`, which is no failure.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ class Tag:
     name: str
     before: Manifest | None = None
     state: str = "untouched"
-    digest: str | None = None
+    digest: str | None = None  # that it names, as far as is known
+    given: bool = False  # to the image, and not taken back
 
     @property
     def reference(self) -> str:
@@ -62,8 +66,8 @@ class Tagging:
         self._tries = Tries(log, deadline)
 
     def given(self) -> list[str]:
-        """References of the tags that name the image."""
-        return [tag.reference for tag in self.tags if tag.digest == self._manifest.digest]
+        """References of the tags that the image has, or had until somebody moved them."""
+        return [tag.reference for tag in self.tags if tag.given]
 
     def give_all(self) -> None:
         """Raises what kept a tag from being given, after taking back the others."""
@@ -72,7 +76,7 @@ class Tagging:
                 tag.before = self._tries(
                     f"reading {tag.reference}", partial(tag.api.manifest, tag.name)
                 )
-                tag.digest = tag.before.digest if tag.before else None
+                self._names(tag, tag.before)
             for tag in self.tags:
                 self._give(tag)
         except (PhaseEnded, OSError) as error:
@@ -89,14 +93,36 @@ class Tagging:
             f"giving {tag.reference}", lambda: tag.api.put_manifest(tag.name, self._manifest)
         )
         found = self._tries(f"verifying {tag.reference}", lambda: tag.api.manifest(tag.name))
-        if found is None or found.digest != self._manifest.digest:
+        self._names(tag, found)
+        if tag.given:
+            tag.state = "published"
+            self._log.say(f"published {tag.reference}@{tag.digest}")
+        elif found and self._is_of_another(tag, found):
+            tag.state, tag.given = "moved", True
+            self._log.say(
+                f"published {tag.reference}@{self._manifest.digest}; "
+                f"somebody has moved the tag to {found.digest} since"
+            )
+        else:
             raise PhaseFailed(
                 "DigestMismatch",
-                f"{tag.reference} names {found.digest if found else 'nothing'} in the registry, "
+                f"{tag.reference} names {tag.digest or 'nothing'} in the registry, "
                 f"not {self._manifest.digest}",
             )
-        tag.state, tag.digest = "published", found.digest
-        self._log.say(f"published {tag.reference}@{found.digest}")
+
+    def _names(self, tag: Tag, found: Manifest | None) -> None:
+        tag.digest = found.digest if found else None
+        tag.given = tag.digest == self._manifest.digest
+
+    def _is_of_another(self, tag: Tag, found: Manifest) -> bool:
+        """Whether somebody has put this manifest since, and the registry did not garble ours."""
+        if tag.before and tag.before.digest == found.digest:
+            return False
+        by_digest = self._tries(
+            f"verifying {tag.api.repository}@{found.digest}",
+            lambda: tag.api.manifest(found.digest),
+        )
+        return by_digest is not None and by_digest.digest == found.digest
 
     def _take_back(self) -> None:
         tries = Tries(self._log, Deadline.after(_UNDO_WITHIN), most=3)
@@ -105,14 +131,14 @@ class Tagging:
             try:
                 self._restore(tag, tries)
             except (PhaseEnded, OSError) as error:
-                tag.state, tag.digest = "unknown", None
+                tag.state, tag.digest, tag.given = "unknown", None, False
                 self._log.say(f"{tag.reference} could not be taken back: {error}")
             else:
                 self._log.say(f"{tag.reference}: {tag.state}")
 
     def _restore(self, tag: Tag, tries: Tries) -> None:
         now = tries(f"reading {tag.reference}", lambda: tag.api.manifest(tag.name))
-        tag.digest = now.digest if now else None
+        self._names(tag, now)
         before = tag.before
         if tag.digest == (before.digest if before else None):
             tag.state = "untouched"
@@ -120,9 +146,11 @@ class Tagging:
             tag.state = "moved"  # by somebody else meanwhile: not ours to change
         elif before is not None:
             tries(f"restoring {tag.reference}", lambda: tag.api.put_manifest(tag.name, before))
-            tag.state, tag.digest = "restored", before.digest
+            tag.state = "restored"
+            self._names(tag, before)
         elif tries(f"removing {tag.reference}", lambda: remove_tag(tag.api, tag.name)):
-            tag.state, tag.digest = "removed", None
+            tag.state = "removed"
+            self._names(tag, None)
         else:
             tag.state = "left"
 

@@ -14,6 +14,7 @@ from fault_proxy import Fault, FaultProxy, fault_times, proxy
 pytestmark = pytest.mark.slow
 
 TAGS = ["v1", "latest"]
+OCI = "application/vnd.oci.image.manifest.v1+json"
 
 
 def through_proxy(builds: Builds, **fields: Any) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def test_a_later_tag_that_fails_takes_back_the_others(builds: Builds) -> None:
     found = httpx.get(
         f"{registry.address}/v2/{path}/manifests/{build['digest']}",
         auth=(registry.username, registry.password),
-        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+        headers={"Accept": OCI},
     )
     assert found.status_code == 200
 
@@ -159,6 +160,50 @@ def test_what_cannot_be_taken_back_is_named(builds: Builds) -> None:
     states = {one["reference"].rpartition(":")[2]: one["state"] for one in build["tags"]}
     assert states == {"v1": "left", "latest": "untouched"}
     assert f"{request['registry_url']}:v1 (left" in build["failure"]["message"]
+
+
+def moving(builds: Builds, request: dict[str, Any], digest: str) -> FaultProxy:
+    """Give tag v1 to another image of the repository right after the build has given it."""
+    registry = builds.cluster.registry
+    path = request["registry_url"].partition("/")[2]
+    manifests = f"{registry.address}/v2/{path}/manifests"
+    auth = (registry.username, registry.password)
+    moves: list[int] = []
+
+    def decide(method: str, asked: str, _: int) -> Fault:
+        given = asked.endswith("/manifests/v1") and faults.seen["PUT", asked]
+        if method == "GET" and given and not moves:
+            there = httpx.get(f"{manifests}/{digest}", auth=auth, headers={"Accept": OCI})
+            kind = {"Content-Type": there.headers["content-type"]}
+            put = httpx.put(f"{manifests}/v1", auth=auth, content=there.content, headers=kind)
+            moves.append(put.raise_for_status().status_code)
+        return None
+
+    faults = FaultProxy(decide)
+    return faults
+
+
+@pytest.mark.parametrize("tag", ["other", "v1"])
+def test_a_tag_that_somebody_moves_at_the_same_moment_was_given(builds: Builds, tag: str) -> None:
+    """Two builds of a branch: both have published. A registry that keeps the old one has not."""
+    before = builds.request(builds.dockerfile("RUN echo before > /mark"), image_tags=[tag])
+    other = builds.run(before, "SUCCEEDED")["digest"]
+    path = before["registry_url"].partition("/")[2] + "/app"
+    request = through_proxy(builds, registry_url=f"{builds.cluster.registry.proxy_host}/{path}")
+    stale = tag == "v1"
+    with serve(builds, moving(builds, request, other)):
+        build = ended(builds, request, "FAILED" if stale else "SUCCEEDED")
+    tags = {one["reference"].rpartition(":")[2]: one for one in build["tags"]}
+    assert builds.cluster.registry.digest(path, "v1") == other
+    assert tags["v1"]["digest"] == other != build["digest"]
+    if stale:
+        assert build["failure"]["reason"] == "DigestMismatch", build["failure"]
+        assert (tags["v1"]["state"], tags["latest"]["state"]) == ("untouched", "untouched")
+        assert build["references"] == []
+    else:
+        assert (tags["v1"]["state"], tags["latest"]["state"]) == ("moved", "published")
+        assert build["references"] == [f"{request['registry_url']}:{name}" for name in TAGS]
+        assert f"somebody has moved the tag to {other}" in log(builds, build)
 
 
 def test_several_repositories_get_the_same_digest_or_none(builds: Builds) -> None:
