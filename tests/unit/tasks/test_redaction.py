@@ -20,7 +20,10 @@ from hypothesis import strategies as st
 from controller.contract.log_line import clean
 from controller.tasks.redaction import MASK, Redactor
 
-SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
+# A part of the mask itself is not hidden by it.
+SECRETS = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40
+).filter(lambda secret: secret not in MASK)
 WORDS = st.text(string.ascii_letters + string.digits + "/+-_.", min_size=32, max_size=120)
 # What a line holds around a secret; it must not continue an encoding by accident.
 AROUND = st.text("ghi xyz!{}<>\n", max_size=20)
@@ -154,7 +157,7 @@ def test_redaction_of_any_text(secret: str) -> None:
     redactor = Redactor()
     redactor.add(secret)
     for line in secret.splitlines():
-        if len(line.strip()) >= 8:
+        if len(line.strip()) >= 8 and line.strip() not in MASK:
             for encoding in ("plain", "json", "percent", "html", "hex"):
                 encoded = ENCODINGS[encoding](line.strip()) if line.isascii() else line.strip()
                 assert encoded not in redactor.redact(f"{encoded}")
