@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from controller.contract.field_error import FieldError
+
 MAX_PAYLOAD = 16384  # bytes, Nomad's own limit
 MAX_DOCUMENT = 1 << 20  # bytes, after decompression
 # In capitals: Nomad makes one variable of such a key, of others two.
@@ -48,22 +50,22 @@ def pack(document: Mapping[str, Any]) -> bytes:
 
 
 def unpack(packed: bytes) -> Any:
-    """The JSON value, plain or compressed with gzip. Raises ValueError, in words for callers."""
+    """The JSON value, plain or compressed with gzip. Raises FieldError."""
     if packed.startswith(_GZIP):
         inflate = zlib.decompressobj(wbits=31)
         try:
             packed = inflate.decompress(packed, MAX_DOCUMENT)
         except zlib.error as error:
-            raise ValueError(f"is damaged: {error}; compress it with gzip") from error
+            raise FieldError(f"is damaged: {error}", "compress it with gzip") from error
         if not inflate.eof:
-            raise ValueError(
-                f"is cut short, or larger than {MAX_DOCUMENT} bytes; "
-                "send the whole of a smaller document"
+            raise FieldError(
+                f"is cut short, or larger than {MAX_DOCUMENT} bytes",
+                "send the whole of a smaller document",
             )
     try:
         return json.loads(packed, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"is not JSON: {error}; send one JSON object") from error
+        raise FieldError(f"is not JSON: {error}", "send one JSON object") from error
 
 
 def split(packed: bytes) -> tuple[bytes, dict[str, str]]:
@@ -77,9 +79,12 @@ def split(packed: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def joined(payload: bytes, meta: Mapping[str, str]) -> bytes:
-    """The whole of what `split` has parted. Raises ValueError where a part is damaged."""
+    """The whole of what `split` has parted. Raises FieldError where a part is damaged."""
     rest = (base64.b64decode(meta[key], validate=True) for key in PART_KEYS if meta.get(key))
-    return payload + b"".join(rest)
+    try:
+        return payload + b"".join(rest)
+    except ValueError as error:
+        raise FieldError(f"has a damaged part: {error}", "send it again") from error
 
 
 def of_job(job: Mapping[str, Any]) -> bytes:
@@ -88,7 +93,7 @@ def of_job(job: Mapping[str, Any]) -> bytes:
     payload = base64.b64decode(job.get("Payload") or "")
     try:
         return joined(payload, job.get("Meta") or {})
-    except ValueError:
+    except FieldError:
         return b""
 
 

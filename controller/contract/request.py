@@ -58,9 +58,9 @@ def read(given: bytes | None, meta: Mapping[str, str]) -> dict[str, Any]:
     """
     try:
         packed = payload.joined(given or b"", meta)
-    except ValueError as error:
-        raise _one("payload", f"has a damaged part: {error}", "send it again") from error
-    document = fold(decode(packed)) if packed else {}
+        document = fold(payload.unpack(packed)) if packed else {}
+    except FieldError as error:
+        raise _one("payload", error.problem, error.fix) from error
     again, problems = rerun.take(document)
     index, wrong = image_index.take(document)
     if problems or wrong:
@@ -77,9 +77,8 @@ def decode(packed: bytes) -> Any:
     """The JSON value of a payload, plain or compressed with gzip. Raises RequestError."""
     try:
         return payload.unpack(packed)
-    except ValueError as error:
-        problem, _, fix = str(error).rpartition("; ")
-        raise _one("payload", problem, fix) from error
+    except FieldError as error:
+        raise _one("payload", error.problem, error.fix) from error
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.contract import image_names, job_id, payload
+from controller.contract import image_names, job_id
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
@@ -30,9 +30,7 @@ _MOST = 1000  # builds in one request
 def read(environment: TaskEnvironment) -> dict[str, Any]:
     """The request. Raises PhaseFailed(InvalidRequest)."""
     try:
-        given = payload.unpack(
-            payload.joined(environment.request_file.read_bytes(), environment.meta)
-        )
+        given = environment.document()
         job_ids = [job_id.parse(text).job_id for text in given["job_ids"]]
         dry_run = bool(given.get("dry_run"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -12,8 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from controller.contract import job_id
+from controller.contract import job_id, payload
 
 BUILDER_ID = "https://github.com/nomad-build-service/nomad-build-service"
 
@@ -67,6 +68,10 @@ class TaskEnvironment:
     def request_file(self) -> Path:
         """This task's own copy of the dispatch payload; absent where none was sent."""
         return self.task_dir / "request.json"
+
+    def document(self) -> Any:
+        """The JSON value that the job was dispatched with. Raises FileNotFoundError, FieldError."""
+        return payload.unpack(payload.joined(self.request_file.read_bytes(), self.meta))
 
     @property
     def identity_file(self) -> Path:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from controller.contract import payload
+from controller.contract.field_error import FieldError
 from controller.contract.fields import FORMATS
 from controller.contract.patch import PATCH_LABEL
 from controller.tasks.destinations import SECRET, destination_of
@@ -41,14 +41,12 @@ _FIELDS = {
 def read(environment: TaskEnvironment) -> dict[str, Any]:
     """The promotion asked for. Raises PhaseFailed(InvalidRequest) naming every wrong field."""
     try:
-        given = payload.unpack(
-            payload.joined(environment.request_file.read_bytes(), environment.meta)
-        )
+        given = environment.document()
     except FileNotFoundError:
         given = dict(environment.meta)
         given["tags"] = [tag for tag in given.get("tags", "").split(",") if tag]
-    except ValueError as error:
-        raise PhaseFailed("InvalidRequest", f"the payload is not JSON: {error}") from error
+    except FieldError as error:
+        raise PhaseFailed("InvalidRequest", f"the payload {error}") from error
     if not isinstance(given, dict):
         raise PhaseFailed("InvalidRequest", "the payload is not a JSON object")
     problems = [
