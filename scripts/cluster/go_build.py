@@ -53,9 +53,7 @@ def build(
     with tempfile.TemporaryDirectory(prefix=f".{program.name}-", dir=cache) as directory:
         if changed := go_patches.patches(module):
             progress(f"{label}: with {', '.join(one.stem for one in changed)}")
-            modfile = go_patches.apply(
-                program.package, module, go, environment, Path(directory).resolve()
-            )
+            modfile = go_patches.apply(module, go, environment, Path(directory).resolve())
             argv.append(f"-modfile={modfile}")
         code = _compile([*argv, program.package], module, environment, log, progress, label)
     if code != 0:

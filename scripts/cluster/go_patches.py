@@ -1,12 +1,14 @@
 """Our changes to the source of a program that is built from its Go module.
 
-They lie as unified diffs in `nomad/toolchain/NAME/patches`, each with the reason above it. The
-module's source is copied, since Go keeps its own copy read-only, and the build is pointed at it.
+They lie as unified diffs in `nomad/toolchain/NAME/patches/MODULE`, each with the reason above it,
+for the program's own module or one that it is made of. The module's source is copied, since Go
+keeps its own copy read-only, and the build is pointed at it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ from .release_archive import UnavailableError
 
 def patches(module: Path) -> list[Path]:
     """The changes to a program, in the order in which they apply."""
-    return sorted((module / "patches").glob("*.patch"))
+    return sorted((module / "patches").rglob("*.patch"))
 
 
 def fingerprint(module: Path) -> str:
@@ -28,30 +30,39 @@ def fingerprint(module: Path) -> str:
     return hashlib.sha256(b"".join(one.read_bytes() for one in found)).hexdigest()[:8]
 
 
-def apply(package: str, module: Path, go: Path, environ: Mapping[str, str], into: Path) -> Path:
-    """Copy and change the source of `package` below `into`; the go.mod file that leads to it.
+def apply(module: Path, go: Path, environ: Mapping[str, str], into: Path) -> Path:
+    """Copy and change the sources below `into`; the go.mod file that leads to them.
 
     Raises UnavailableError.
     """
-    found = _output(
-        [str(go), "list", "-mod=readonly", "-f", "{{.Module.Path}}\t{{.Module.Dir}}", package],
-        module,
-        environ,
-    )
-    path, _, directory = found.strip().partition("\t")
-    source = into / "source"
-    shutil.copytree(directory, source)
-    for copied in (source, *source.rglob("*")):
-        copied.chmod(copied.stat().st_mode | 0o200)
     # Inside of some repository `git apply` would leave out what is not part of it.
     alone = {**environ, "GIT_CEILING_DIRECTORIES": str(into)}
+    replaced = dict[str, Path]()
     for patch in patches(module):
-        _output(["git", "apply", str(patch)], source, alone)
+        path = str(patch.parent.relative_to(module / "patches"))
+        if path not in replaced:
+            replaced[path] = into / path
+            _copy(path, replaced[path], module, go, environ)
+        _output(["git", "apply", str(patch)], replaced[path], alone)
     for name in ("go.mod", "go.sum"):
         shutil.copy2(module / name, into / name)
     with (into / "go.mod").open("a") as stream:
-        stream.write(f'\nreplace {path} => "{source}"\n')
+        for path, source in replaced.items():
+            stream.write(f'\nreplace {path} => "{source}"\n')
     return into / "go.mod"
+
+
+def _copy(path: str, source: Path, module: Path, go: Path, environ: Mapping[str, str]) -> None:
+    """Copy the source of the Go module `path`, as `module` requires it, to `source`."""
+    listed = [str(go), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path]
+    directory = _output(listed, module, environ).strip()
+    if not directory:  # required, but no package of it was needed yet
+        directory = json.loads(
+            _output([str(go), "mod", "download", "-json", path], module, environ)
+        )["Dir"]
+    shutil.copytree(directory, source)
+    for copied in (source, *source.rglob("*")):
+        copied.chmod(copied.stat().st_mode | 0o200)
 
 
 def _output(argv: list[str], directory: Path, environ: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from cluster.pins import PROGRAMS
 from cluster.release_archive import UnavailableError
 from cluster.toolchain import Toolchain
 
+OURS = "patches/example.com/hello"
 PATCH = """\
 Why it is needed.
 
@@ -36,36 +37,37 @@ def module(tmp_path: Path) -> Path:
     (published / "cmd" / "hello").mkdir(parents=True)
     (published / "go.mod").write_text("module example.com/hello\n\ngo 1.21\n")
     (published / "cmd" / "hello" / "main.go").write_text(SOURCE)
-    (ours / "patches").mkdir(parents=True)
+    (ours / OURS).mkdir(parents=True)
     (ours / "go.mod").write_text(
         "module ours\n\ngo 1.21\n\nrequire example.com/hello v0.0.0\n\n"
         f'replace example.com/hello v0.0.0 => "{published}"\n'
     )
     (ours / "go.sum").write_text("")
-    (ours / "patches" / "words.patch").write_text(PATCH)
+    (ours / OURS / "words.patch").write_text(PATCH)
     return ours
 
 
 def apply(module: Path, tmp_path: Path) -> Path:
     # What stands in for Go here only says where the module is, as `go list` does.
     go = tmp_path / "go"
-    go.write_text(f"#!/bin/sh\nprintf 'example.com/hello\\t{tmp_path}/published\\n'\n")
+    go.write_text(f"#!/bin/sh\necho '{tmp_path}/published'\n")
     go.chmod(0o755)
     into = tmp_path / "into"
     into.mkdir()
-    return go_patches.apply("example.com/hello/cmd/hello", module, go, dict(os.environ), into)
+    return go_patches.apply(module, go, dict(os.environ), into)
 
 
 def test_the_copy_is_changed_and_the_build_led_to_it(module: Path, tmp_path: Path) -> None:
     modfile = apply(module, tmp_path)
-    changed = modfile.parent / "source" / "cmd" / "hello" / "main.go"
+    changed = modfile.parent / "example.com" / "hello" / "cmd" / "hello" / "main.go"
     assert "as changed" in changed.read_text()
-    assert f'replace example.com/hello => "{modfile.parent / "source"}"' in modfile.read_text()
+    source = modfile.parent / "example.com" / "hello"
+    assert f'replace example.com/hello => "{source}"' in modfile.read_text()
     assert "as published" in (tmp_path / "published" / "cmd" / "hello" / "main.go").read_text()
 
 
 def test_a_change_that_does_not_apply_is_no_program(module: Path, tmp_path: Path) -> None:
-    (module / "patches" / "words.patch").write_text(PATCH.replace("as published", "as it was"))
+    (module / OURS / "words.patch").write_text(PATCH.replace("as published", "as it was"))
     with pytest.raises(UnavailableError, match="git apply ended with 1"):
         apply(module, tmp_path)
 
@@ -73,7 +75,8 @@ def test_a_change_that_does_not_apply_is_no_program(module: Path, tmp_path: Path
 def test_within_a_repository_the_change_applies_too(module: Path, tmp_path: Path) -> None:
     """Symptom: `git apply` said nothing and changed nothing below somebody's repository."""
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    assert "as changed" in (apply(module, tmp_path).parent / "source/cmd/hello/main.go").read_text()
+    into = apply(module, tmp_path).parent
+    assert "as changed" in (into / "example.com/hello/cmd/hello/main.go").read_text()
 
 
 def test_another_change_is_another_program(tmp_path: Path) -> None:
@@ -81,7 +84,9 @@ def test_another_change_is_another_program(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "nomad" / "toolchain", modules)
     toolchain = Toolchain({"HOME": str(tmp_path)}, modules=modules)
     before = toolchain.cached_path(PROGRAMS["buildah"])
-    with (modules / "buildah" / "patches" / "chroot-output.patch").open("a") as stream:
+    with (
+        modules / "buildah" / "patches" / "go.podman.io" / "buildah" / "chroot-output.patch"
+    ).open("a") as stream:
         stream.write("\n")
     assert before.name.startswith("buildah-")
     assert toolchain.cached_path(PROGRAMS["buildah"]) != before
