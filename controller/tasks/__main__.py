@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `typing` alone takes as long to import as Git waits for an answer
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from controller.tasks.environment import TaskEnvironment
 
 _TASKS = (
@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from controller.tasks.askpass import answer
 
         return answer(os.environ["NBS_ASKPASS"], arguments)
-    if len(arguments) == 2 and arguments[0] == "enter-sandbox":
+    if arguments and arguments[0] == "enter-sandbox":
         from controller.tasks.sandbox_entry import enter
 
-        return enter(arguments[1])
+        return enter(arguments[1:])
     if len(arguments) != 1 or arguments[0] not in _TASKS:
         print(_USAGE, file=sys.stderr)
         return 2
@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, surroundings: TaskEnvironment) -> int:
+    from importlib import import_module
+
     from controller.tasks import phase
 
     if name == "finish":

@@ -2,24 +2,30 @@
 
 Git and git-lfs run `GIT_ASKPASS "Password for 'https://user@host': "` and `GIT_SSH [options] host
 command`. Both are the runner's own executable, which knows by the variable `NBS_ASKPASS`, the
-name of a JSON file of mode 0600, that it is asked. No shell is involved and no value is in argv
-or environment.
+name of a file of mode 0600, that it is asked. No shell is involved and no value is in argv or
+environment. A fetch waits for two answers, so this imports next to nothing.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+
+from controller.tasks.errors import PhaseFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 def write_answers(
     directory: Path, *, host: str, credential: dict[str, str], known_hosts: str
 ) -> Path:
-    """Write what the callbacks need below a private directory; the path of the answers."""
+    """Write what the callbacks need below a private directory; the path of the answers.
+
+    Raises PhaseFailed(SecretIncomplete) for a credential that no Git server can have given out.
+    """
     ssh = [
         "-F",
         "/dev/null",
@@ -49,31 +55,29 @@ def write_answers(
         ssh += ["-i", str(key)]
     else:
         ssh += ["-o", "IdentityAgent=none", "-i", "/dev/null"]
-    answers = {
-        "host": host,
-        "ssh": ssh,
-        "username": credential.get("username", ""),
-        "password": credential.get("password", ""),
-    }
-    return _private(directory / "answers.json", json.dumps(answers))
+    fields = (host, credential.get("username", ""), credential.get("password", ""), *ssh)
+    if any("\0" in field for field in fields):  # it would pass for an option of ssh
+        raise PhaseFailed("SecretIncomplete", "the Git credential has a NUL character in it")
+    return _private(directory / "answers", "\0".join(fields))
 
 
 def answer(answers_file: str, arguments: Sequence[str]) -> int:
     """Serve one callback of Git's. Never returns for SSH: the process becomes ssh."""
-    answers = json.loads(Path(answers_file).read_text())
-    prompt = re.match(r"(Username|Password) for ['\"](?P<url>[^'\"]*)['\"]", arguments[0])
-    if len(arguments) != 1 or not prompt:
-        os.execvp("ssh", ["ssh", *answers["ssh"], *arguments])  # noqa: S606  no shell is the point
-    asked_host = prompt["url"].partition("://")[2].rpartition("@")[2].partition("/")[0]
-    field = prompt[1].lower()
-    if asked_host != answers["host"] or not answers[field]:
+    with open(answers_file, encoding="utf-8") as file:  # noqa: PTH123  pathlib takes too long
+        host, username, password, *ssh = file.read().split("\0")
+    asked, _, url = arguments[0].partition(" for ")
+    if len(arguments) != 1 or asked not in ("Username", "Password") or url[:1] not in ("'", '"'):
+        os.execvp("ssh", ["ssh", *ssh, *arguments])  # noqa: S606  no shell is the point
+    server = url[1:].partition(url[0])[0].partition("://")[2].partition("/")[0]
+    value = username if asked == "Username" else password
+    if server.rpartition("@")[2] != host or not value:
         return 1  # a submodule on another host gets no password of this one
-    sys.stdout.write(answers[field] + "\n")
+    sys.stdout.write(value + "\n")
     return 0
 
 
 def _private(path: Path, content: str) -> Path:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(content)
     return path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # also imported while Git waits for an answer: see `askpass`
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class PhaseEnded(Exception):  # noqa: N818  not every end is an error

@@ -15,7 +15,6 @@ Where the wanted isolation cannot be had, PhaseFailed says so; there is no fallb
 from __future__ import annotations
 
 import enum
-import json
 import os
 import resource
 import subprocess
@@ -23,6 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from controller.tasks import sandbox_entry
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.process import Deadline, OnLine, Program, capture
 from controller.tasks.routes import batch as route_batch
@@ -152,18 +152,10 @@ class Sandbox:
         program: Program | None = None
         try:
             routes = route_batch(self._allow) if network is Network.EGRESS else ""
-            spec = json.dumps(
-                {
-                    "ready_fd": ready_write,
-                    "go_fd": go_read,
-                    "routes": routes,
-                    "emulators": self._emulators,
-                    "argv": list(argv),
-                }
-            )
+            inside = sandbox_entry.arguments(ready_write, go_read, routes, self._emulators, argv)
             runner = str(Path(sys.argv[0]).resolve())
             program = Program(
-                self._wrap([runner, "enter-sandbox", spec], "--net"),
+                self._wrap([runner, "enter-sandbox", *inside], "--net"),
                 env=self._env,
                 cwd=cwd,
                 pass_fds=(ready_write, go_read),

@@ -1,57 +1,65 @@
 """The first program inside a sandbox with a network of its own; it becomes the real one.
 
-It runs as root of the new namespaces, before any untrusted code: brings loopback up, says that it
-is there, waits until the network is connected, closes the near addresses off, and replaces itself.
+It runs as root of the new namespaces, before any untrusted code: says that it is there, waits until
+the network is connected, brings loopback up and closes the near addresses off, and replaces itself.
+
+Every RUN step and test command waits for it, so it imports what it needs for that and no more.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import fcntl
-import json
 import os
-import socket
-import struct
-import subprocess
 import sys
-from pathlib import Path
-from typing import NoReturn
 
-_SIOCSIFFLAGS = 0x8914
-_IFF_UP_RUNNING = 0x41
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8  # mount(2)
-_BINFMT = Path("/proc/sys/fs/binfmt_misc")
+_BINFMT = "/proc/sys/fs/binfmt_misc"
+_LOOPBACK = "link set dev lo up\n"
 _FAILED = 125  # Buildah's own exit code for 'not started'
 
 
-def enter(spec: str) -> int:
-    """Prepare the namespaces as `spec` (JSON, made by `Sandbox`) says, and exec its argv.
+def arguments(
+    ready_fd: int, go_fd: int, routes: str, emulators: Sequence[str], argv: Sequence[str]
+) -> list[str]:
+    """What `enter` is called with: routes as an `ip` batch, emulators as the kernel takes them."""
+    return [str(ready_fd), str(go_fd), routes, "\n".join(emulators), *argv]
+
+
+def enter(given: Sequence[str]) -> int:
+    """Prepare the namespaces as `arguments` says, and exec its argv.
 
     Returns only where it cannot: an exit code.
     """
-    wanted = json.loads(spec)
-    _loopback_up()
+    ready_fd, go_fd, routes, emulators, *argv = given
     _own_sysfs()
-    _emulate(wanted["emulators"])
-    os.write(wanted["ready_fd"], b"1")
-    os.close(wanted["ready_fd"])
-    told = os.read(wanted["go_fd"], 1)
-    os.close(wanted["go_fd"])
+    _emulate(emulators.splitlines())
+    os.write(int(ready_fd), b"1")
+    os.close(int(ready_fd))
+    told = os.read(int(go_fd), 1)
+    os.close(int(go_fd))
     if not told:  # the runner died or found the network wanting
         return _FAILED
     _be_killed_first()
-    if wanted["routes"]:
-        done = subprocess.run(
-            ["ip", "-batch", "-"], input=wanted["routes"], text=True, capture_output=True
-        )
-        if done.returncode:
-            print(
-                f"the build's network could not be closed off: {done.stderr.strip()}",
-                file=sys.stderr,
-            )
-            return _FAILED
-    return _become(wanted["argv"])
+    if _ip(_LOOPBACK + routes):
+        print("the build's network could not be closed off", file=sys.stderr)
+        return _FAILED
+    return _become(argv)
+
+
+def _ip(batch: str) -> int:
+    """Run the commands of `ip`, none after one that fails; its exit code, its words on stderr."""
+    read, write = os.pipe()
+    pid = os.posix_spawnp(
+        "ip", ["ip", "-batch", "-"], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, read, 0)]
+    )
+    os.close(read)
+    with open(write, "w", encoding="ascii") as commands:  # noqa: PTH123  a descriptor, no path
+        commands.write(batch)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _become(argv: list[str]) -> NoReturn:
@@ -60,36 +68,43 @@ def _become(argv: list[str]) -> NoReturn:
 
 def _be_killed_first() -> None:
     """Where memory runs out, the kernel shall take untrusted code, not the runner that reports."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    try:
+        _write("/proc/self/oom_score_adj", "1000")
+    except OSError:
+        return  # it is a preference: without it all is as safe
 
 
 def _own_sysfs() -> None:
     """Show the sandbox's own network under /sys, or none: the mount before it shows the host's."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-    if libc.mount(b"sysfs", b"/sys", b"sysfs", flags, None):
+    if _mount("sysfs", "/sys", read_only=True):
         # Refused where parts of /sys are masked (docker): what names interfaces is covered.
-        for folder in (b"/sys/class/net", b"/sys/devices/virtual/net"):
-            libc.mount(b"tmpfs", folder, b"tmpfs", flags, None)
+        for folder in ("/sys/class/net", "/sys/devices/virtual/net"):
+            _mount("tmpfs", folder, read_only=True)
 
 
-def _emulate(registrations: list[str]) -> None:
+def _emulate(registrations: Sequence[str]) -> None:
     """Register emulators for this user namespace: Linux 6.7 and later keep them apart."""
     if not registrations:
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     try:
-        if libc.mount(b"binfmt_misc", os.fsencode(_BINFMT), b"binfmt_misc", flags, None):
-            raise OSError(ctypes.get_errno(), "binfmt_misc cannot be mounted")
+        if number := _mount("binfmt_misc", _BINFMT):
+            raise OSError(number, "binfmt_misc cannot be mounted")
         for line in registrations:
-            (_BINFMT / "register").write_text(line)
+            _write(f"{_BINFMT}/register", line)
     except OSError as error:
         print(f"programs of other platforms cannot be run: {error}", file=sys.stderr, flush=True)
 
 
-def _loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        request = struct.pack("16sH14s", b"lo", _IFF_UP_RUNNING, b"")
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
+def _mount(kind: str, target: str, *, read_only: bool = False) -> int:
+    """Mount a file system of the kernel's; 0, or the number of what the kernel says instead."""
+    import ctypes  # here, since the runner imports this module as well
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | (_MS_RDONLY if read_only else 0)
+    failed = libc.mount(kind.encode(), target.encode(), kind.encode(), flags, None)
+    return ctypes.get_errno() if failed else 0
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:  # noqa: PTH123  see the module's docstring
+        file.write(text)
