@@ -96,13 +96,16 @@ class RegistryApi:
             pair = f"{credential['username']}:{credential['password']}"
             self._basic = f"Basic {base64.b64encode(pair.encode()).decode()}"
         self._granted: dict[str, str] = {}
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        # Made once: reading the system's authorities takes longer than most calls.
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self._insecure:
-            trust_all = ssl.create_default_context()
-            trust_all.check_hostname = False
-            trust_all.verify_mode = ssl.CERT_NONE
-            handlers.append(urllib.request.HTTPSHandler(context=trust_all))
-        self._opener = urllib.request.build_opener(*handlers)
+            trust.check_hostname = False
+            trust.verify_mode = ssl.CERT_NONE
+        else:
+            trust.load_default_certs()
+        self._opener = urllib.request.build_opener(
+            _NoRedirect(), urllib.request.HTTPSHandler(context=trust)
+        )
 
     def may_push(self) -> None:
         """Begin an upload, as every push begins, and cancel it: nothing is left there."""
