@@ -92,7 +92,7 @@ class _Build:
             pulled = base_images.pull(self._phase, self._storage, self._sandbox, needs, pull)
             self._users = workdirs.users(self._storage.directory / "root", pulled)
             if self._phase.environment.provenance:
-                found = base_digests.digests(self._sandbox, self._storage, pulled)
+                found = base_digests.digests(self._storage, pulled)
                 self._phase.fields["base_images"] = found
             self._emulate({*self._platforms, *(platform for _, platform in needs)})
             with mounts.options(self._phase.environment.secrets_dir) as options:

@@ -163,14 +163,21 @@ def registries_env(environment: TaskEnvironment, home: Path) -> dict[str, str]:
     return tool_env(home)
 
 
+def stored_images(owner_directory: Path) -> list[dict[str, Any]]:
+    """An owner's images as containers/storage lists them: `id`, `digest`, `names` and more."""
+    try:
+        images: list[dict[str, Any]] = json.loads(
+            (owner_directory / "root/overlay-images/images.json").read_bytes()
+        )
+    except (OSError, ValueError):
+        return []
+    return images
+
+
 def image_ids(owner_directory: Path) -> dict[str, str]:
     """The IDs of an owner's images by their names, as they are and without what is understood."""
-    try:
-        images = json.loads((owner_directory / "root/overlay-images/images.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
     found: dict[str, str] = {}
-    for image in images:
+    for image in stored_images(owner_directory):
         for name in image.get("names") or ():
             short = name.removeprefix("docker.io/").removeprefix("library/")
             for one in (name, short, name.removesuffix(":latest"), short.removesuffix(":latest")):

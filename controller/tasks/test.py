@@ -26,7 +26,7 @@ from controller.tasks.sandbox import Network, Sandbox, ulimits
 from controller.tasks.storage import OwnerStorage
 from controller.tasks.tested_command import TestedCommand, all_of
 
-_POLL = 0.03  # seconds; a result appears once in a build, and inotify is not in the library
+_POLL = 0.01  # seconds; a result appears once in a build, and inotify is not in the library
 
 
 def read(environment: TaskEnvironment) -> dict[str, Any]:
