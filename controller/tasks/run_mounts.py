@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from controller.tasks.vault import VaultSession
+if TYPE_CHECKING:  # `finish` reads DIRECTORY, and has nothing to do with Vault
+    from controller.tasks.vault import VaultSession
 
 DIRECTORY = "run-mounts"  # below the task's secrets directory
 _SSH_KEY = (("ssh_key",),)

@@ -146,6 +146,14 @@
       }
 [[- end -]]
 
+[[- /* Who waits for a build waits for these tasks too, and half of what starting one takes is
+       starting the process that collects its output. What they have to say is in files. */ -]]
+[[- define "no_logs" ]]
+      logs {
+        disabled = true
+      }
+[[- end -]]
+
 [[- /* A failed phase is a result and never tried again; a lost node means a new allocation. */ -]]
 [[- define "at_most_once" ]]
     restart {
@@ -301,6 +309,7 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
         cpu    = 100
         memory = 256
       }
+[[ template "no_logs" ]]
     }
 [[- end ]]
 
@@ -322,6 +331,7 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
         cpu    = 100
         memory = 128
       }
+[[ template "no_logs" ]]
     }
   }
 }
