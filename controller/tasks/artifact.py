@@ -14,10 +14,6 @@ from typing import Any
 from controller.tasks.registry_api import INDEX, MANIFEST, Manifest, RegistryApi
 
 _DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-_CONFIGS = (
-    "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.container.image.v1+json",
-)
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
@@ -42,11 +38,6 @@ def index(images: Mapping[str, Manifest]) -> Manifest:
     kind = _DOCKER_LIST if docker else INDEX
     document = {"schemaVersion": 2, "mediaType": kind, "manifests": listed}
     return Manifest(json.dumps(document, separators=(",", ":")).encode(), kind)
-
-
-def is_image(manifest: Manifest) -> bool:
-    """Whether it is of an image of one platform: no index, and no other artifact."""
-    return (json.loads(manifest.content).get("config") or {}).get("mediaType") in _CONFIGS
 
 
 def platforms(image: Manifest) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,9 @@ def test_it_travels_in_the_payload() -> None:
         ({**INDEX, "id": "../../../../x"}, "image_index.id"),
         ({**INDEX, "id": None}, "image_index.id"),
         ({**INDEX, "platforms": []}, "image_index.platforms"),
+        ({**INDEX, "platforms": ["linux/arm64", "linux/arm64"]}, "image_index.platforms"),
+        ({**INDEX, "part": "yes"}, "image_index.part"),
+        ({**INDEX, "others": [OTHER | {"job_id": ["x/dispatch-y"]}]}, "image_index.others"),
         ({**INDEX, "platforms": ["linux/s390x"]}, "image_index.platforms"),
         ({**INDEX, "platforms": [[]]}, "image_index.platforms"),
         ({**INDEX, "others": {}}, "image_index.others"),
@@ -86,6 +90,23 @@ def test_anything_is_either_well_or_refused(index: Any) -> None:
     assert index is None or taken is not None or problems
 
 
-def test_a_tag_is_of_one_index_commit_and_platform() -> None:
+def test_a_note_is_of_one_index_commit_and_platform() -> None:
     name = image_index.tag(INDEX, "c" * 40, "linux/arm/v7")
-    assert name == f"nbs-0123456789abcdef-{'c' * 12}-linux-arm-v7"
+    assert re.fullmatch(r"nbs-[0-9a-f]{32}-linux-arm-v7", name)
+    assert INDEX["id"] not in name
+    others = [
+        image_index.tag(INDEX | {"id": "0123456789abcdeg"}, "c" * 40, "linux/arm/v7"),
+        image_index.tag(INDEX, "d" * 40, "linux/arm/v7"),
+        image_index.tag(INDEX, "c" * 40, "linux/arm64"),
+    ]
+    assert len({name, *others}) == 4
+    seals = [
+        image_index.seal(INDEX | {"id": "0123456789abcdeg"}, "c" * 40, "linux/arm/v7", "sha256:1"),
+        *(
+            image_index.seal(INDEX, commit * 40, platform, f"sha256:{digest}")
+            for commit in "cd"
+            for platform in ("linux/arm64", "linux/arm/v7")
+            for digest in "12"
+        ),
+    ]
+    assert len(set(seals)) == len(seals)
