@@ -51,15 +51,16 @@ class Attestations:
         self._sboms = bill_of_materials.read(phase, build) if phase.environment.sbom else {}
 
     def attach(
-        self, places: Sequence[Destination], image: Manifest, *, contents: bool = True
+        self, places: Sequence[Destination], image: Manifest, *, joined: bool = False
     ) -> list[dict[str, str]]:
         """Attach all that is wanted in every repository; what it was, for the outcome.
 
-        Without `contents` no bills of materials: an index has none of its own.
+        `joined`: it is an index of what several builds have made. It has no bill of materials of
+        its own, and its provenance names those images.
         """
-        documents = list(self._documents(image)) if contents else []
+        documents = [] if joined else list(self._documents(image))
         names = [place.repository for place in places]
-        statements = list(self._statements(names, image, documents))
+        statements = list(self._statements(names, image, documents, joined=joined))
         if self._key:
             statements = [
                 replace(one, content=signing.envelope(one.content, self._sign))
@@ -76,7 +77,12 @@ class Attestations:
         return found
 
     def _statements(
-        self, names: list[str], image: Manifest, documents: Sequence[_Document]
+        self,
+        names: list[str],
+        image: Manifest,
+        documents: Sequence[_Document],
+        *,
+        joined: bool,
     ) -> Iterator[_Statement]:
         environment = self._phase.environment
         if environment.provenance:
@@ -84,6 +90,7 @@ class Attestations:
                 self._phase.request,
                 self._build,
                 job_id=environment.job_id,
+                images=platforms(image) if joined else {},
                 builder=environment.builder_id,
                 finished=utc(datetime.now(UTC)),
             )

@@ -28,8 +28,6 @@ _PARAMETERS = (
     "labels",
     "platforms",
     "submodules",
-    "lfs",
-    "timestamps",
     "build_network",
     "clear_cache",
     "image",
@@ -54,11 +52,18 @@ def predicate(
     build: Mapping[str, Any],
     *,
     job_id: str,
+    images: Mapping[str, Mapping[str, Any]],
     builder: str,
     finished: str,
 ) -> dict[str, Any]:
-    """The provenance of a build, from its request and the result of its phase `build`."""
+    """The provenance of a build, from its request and the result of its phase `build`.
+
+    `images`: descriptors by platform, where it is of an index of what several builds have made;
+    each of them has a provenance of its own, with its base images.
+    """
     parameters = {name: request[name] for name in _PARAMETERS if request.get(name)}
+    if images:
+        parameters["platforms"] = list(images)
     if secrets := sorted(
         [*(request.get("build_secrets") or ()), *(request.get("build_ssh") or ())]
     ):
@@ -69,7 +74,7 @@ def predicate(
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": parameters,
-            "resolvedDependencies": _dependencies(request, build),
+            "resolvedDependencies": _dependencies(request, build, images),
         },
         "runDetails": {
             "builder": {"id": builder, "version": {"nomad-build-service": __version__}},
@@ -82,7 +87,11 @@ def predicate(
     }
 
 
-def _dependencies(request: Mapping[str, Any], build: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _dependencies(
+    request: Mapping[str, Any],
+    build: Mapping[str, Any],
+    images: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {
             "name": "source",
@@ -92,6 +101,11 @@ def _dependencies(request: Mapping[str, Any], build: Mapping[str, Any]) -> list[
     ]
     if patch := build.get("patch"):
         found.append({"name": "patch", "digest": {"sha256": str(patch["digest"])[7:]}})
+    if images:
+        return found + [
+            {"name": f"image for {platform}", "digest": {"sha256": str(one["digest"])[7:]}}
+            for platform, one in images.items()
+        ]
     found += [
         {
             "name": "base image",

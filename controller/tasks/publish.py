@@ -73,7 +73,7 @@ class _Publication:
         if index is None:
             return
         fields["digest"] = index.digest
-        fields["referrers"] += attestations.attach(self._places, index, contents=False)
+        fields["referrers"] += attestations.attach(self._places, index, joined=True)
         self._tag(build, index)
         joined.withdraw()
 
