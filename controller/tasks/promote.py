@@ -95,7 +95,9 @@ def work(phase: Phase) -> str:
     tries = Tries(phase.log, phase.deadline)
     with login(phase.environment.secrets_dir, *logins.values()) as authfile:
         registry = Registry(env, authfile, phase.log, phase.deadline)
-        if wanted["protected_tags"] and PATCH_LABEL in registry.labels(source):
+        if wanted["protected_tags"] and PATCH_LABEL in registry.labels(
+            wanted["image"], wanted["digest"]
+        ):
             raise PhaseFailed(
                 "TagProtected",
                 f"{source} holds a patch that was never pushed, and"

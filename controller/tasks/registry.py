@@ -107,24 +107,29 @@ class Registry:
             raise diagnosis.push_failure(reference, lines["stderr"])
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
-    def labels(self, reference: str) -> dict[str, Any]:
-        """The labels of an image, of the node's platform where it has several."""
+    def labels(self, repository: str, digest: str) -> dict[str, Any]:
+        """The labels of an image; of a list of images, those of all of them together."""
+        reference = f"{repository}@{digest}"
+        listed = self._inspect(reference, "--raw").get("manifests")
+        if listed is None:
+            return dict(
+                (self._inspect(reference, "--config").get("config") or {}).get("Labels") or {}
+            )
+        found: dict[str, Any] = {}
+        for one in listed:
+            found |= self.labels(repository, one["digest"])
+        return found
+
+    def _inspect(self, reference: str, what: str) -> dict[str, Any]:
         said: list[str] = []
         program = Program(
-            [
-                "skopeo",
-                "inspect",
-                "--config",
-                "--authfile",
-                self._authfile,
-                f"docker://{reference}",
-            ],
+            ["skopeo", "inspect", what, "--authfile", self._authfile, f"docker://{reference}"],
             env=self._env,
         )
         raw, code = program.read_all(said.append, self._deadline)
         if code:
             raise diagnosis.push_failure(reference, said)
-        return dict((json.loads(raw).get("config") or {}).get("Labels") or {})
+        return dict(json.loads(raw))
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository; none where it does not exist. Raises PhaseFailed."""
