@@ -8,6 +8,7 @@ import sys
 TYPE_CHECKING = False  # `typing` alone takes as long to import as Git waits for an answer
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from controller.tasks.environment import TaskEnvironment
 
@@ -23,6 +24,7 @@ _TASKS = (
     "push",
     "keep",
 )
+_UNCOLLECTED = ("finish", "keep")  # the pack starts no process for their output
 _USAGE = f"usage: nbs-task {'|'.join(_TASKS)} (inside a Nomad task)"
 
 
@@ -58,6 +60,8 @@ def _run(name: str, surroundings: TaskEnvironment) -> int:
 
     from controller.tasks import phase
 
+    if name in _UNCOLLECTED:
+        _say_into(surroundings.task_dir / f"{name}.log")
     if name == "finish":
         from controller.tasks import finish
 
@@ -68,6 +72,13 @@ def _run(name: str, surroundings: TaskEnvironment) -> int:
         return prune.run(surroundings)
     module = import_module(f"controller.tasks.{name}")
     return phase.run(name, surroundings, module.work, getattr(module, "read", None))
+
+
+def _say_into(file: Path) -> None:
+    """Let all that the task says, a traceback too, go to a file in its own directory."""
+    log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
 
 
 if __name__ == "__main__":

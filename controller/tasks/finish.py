@@ -30,9 +30,8 @@ from controller.tasks.phase_results import of_bounded_size, read_result
 from controller.tasks.run_mounts import DIRECTORY
 from controller.tasks.sandbox import Sandbox
 from controller.tasks.storage import OwnerStorage
-from controller.tasks.untrusted_files import create, directory, remove, write_json
+from controller.tasks.untrusted_files import directory, remove, write_json
 
-LOG_FILE = "finish.log"
 _KEPT_FIELDS = (
     "commit",
     "source",
@@ -50,7 +49,6 @@ _KEPT_FIELDS = (
 
 def run(environment: TaskEnvironment) -> int:
     """Write the outcome, then clean up. 0 means that the outcome counts."""
-    _into_file(environment)
     outcome = _outcome(environment)
     outcome["intermediate"] = _intermediate(environment)
     with directory(environment.task_dir) as own:
@@ -63,14 +61,6 @@ def run(environment: TaskEnvironment) -> int:
     for problem in problems:
         print(f"cleanup: {problem}", file=sys.stderr, flush=True)
     return 0
-
-
-def _into_file(environment: TaskEnvironment) -> None:
-    """Let all that is said here go to a file in the task's directory: the pack disables logs."""
-    with contextlib.suppress(FileExistsError), directory(environment.task_dir) as own:
-        log = create(own, LOG_FILE)
-        os.dup2(log, sys.stdout.fileno())
-        os.dup2(log, sys.stderr.fileno())
 
 
 def _outcome(environment: TaskEnvironment) -> dict[str, Any]:

@@ -57,7 +57,10 @@ def kept(environment: TaskEnvironment, request: Mapping[str, Any]) -> dict[str, 
     except PhaseFailed as error:
         return {"problem": failure("keep", error.reason, error.message)}
     if result is None:
-        why = "task keep left no result in time; its events and stderr in Nomad say more"
+        why = (
+            "task keep left no result in time; its events in Nomad and the file "
+            "keep/local/keep.log of the allocation say more"
+        )
         return {"problem": failure("keep", "PublishFailed", why)}
     if problem := result.get("problem") or result.get("failure"):
         return {"problem": problem}
