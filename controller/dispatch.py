@@ -7,9 +7,10 @@ dispatched by hand gives the same build.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -40,6 +41,7 @@ from controller.webhooks import acceptance
 _LONGEST_CHAIN = 64  # ended builds of an equal request; then a build of its own
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Classes = Sequence[tuple[str, list[str]]]  # Nomad's job IDs and the platforms made there
 Choose = Callable[[Mapping[str, BuildClass], Mapping[str, Any]], T]
 
 
@@ -92,14 +94,10 @@ class Dispatch:
             forbidden = self._rules.problems(error.valid)
             raise InvalidFieldsError([*error.problems, *forbidden]) from error
         packed = _encode(document)  # too large is too large, whatever else is wrong
-        first, *others = await self._admit(document, build_class.by_architecture)
-        if others:
-            return await self._submit_parts(document, first, others)
-        token = single_flight.token_of(document)
-        if token is None:
-            return await self._submit_one(first[0], document, packed, _token(document))
-        child, new = await self._join_or_dispatch(first[0], document, packed, token)
-        return self._submission(child, document, new=new, joined=not new)
+        classes = await self._admit(document, build_class.by_architecture)
+        if (token := single_flight.token_of(document)) is None:
+            return await self._submit(document, packed, classes, _token(document))
+        return await self._join_or_submit(document, packed, classes, token)
 
     async def again(self, document: dict[str, Any], token: str | None) -> Submission:
         """Dispatch the request of an earlier build with what `controller.rerun` added to it.
@@ -108,96 +106,131 @@ class Dispatch:
         """
         packed = _encode(document)
         parent = await self._admit(image_index.own(document), build_class.choose)
-        return await self._submit_one(parent, document, packed, token)
+        return await self._submit(document, packed, [(parent, [])], token)
 
-    async def _submit_one(
-        self, parent: str, document: dict[str, Any], packed: bytes, token: str | None
+    async def _join_or_submit(
+        self, document: dict[str, Any], packed: bytes, classes: Classes, first: str
     ) -> Submission:
-        child, new = await self._dispatch(parent, document, packed, token)
-        if not new:
-            await self._check_same(child, packed)
-        return self._submission(child, document, new=new)
-
-    async def _submit_parts(
-        self,
-        document: dict[str, Any],
-        first: tuple[str, list[str]],
-        others: list[tuple[str, list[str]]],
-    ) -> Submission:
-        """Dispatch a build for each architecture, or none: the first one last, with their ids."""
-        token = _token(document)
-        index, done = split_request.index_id(token), list[tuple[Submission, list[str]]]()
-        try:
-            for parent, platforms in others:
-                part = split_request.part(document, index, platforms)
-                part_token = split_request.part_token(token, platforms)
-                one = await self._submit_one(parent, part, _encode(part), part_token)
-                done.append((one, platforms))
-            jobs = [
-                {"job_id": one.job_id, "platforms": platforms, "status": "PENDING"}
-                for one, platforms in done
-            ]
-            answers = split_request.first(document, index, first[1], jobs)
-            found = await self._submit_one(first[0], answers, _encode(answers), token)
-        except BaseException:
-            await asyncio.shield(self._withdraw([one.job_id for one, _ in done if one.created]))
-            raise
-        own = {"job_id": found.job_id, "platforms": first[1], "status": "PENDING"}
-        return replace(found, platform_jobs=(own, *jobs))
-
-    async def _withdraw(self, job_ids: list[str]) -> None:
-        """Stop builds that nobody will be told of."""
-        for job_id in job_ids:
-            try:
-                await self._stop(job_id)
-            except ServiceError as error:
-                log.warning("build %s is left to itself: %s", job_id, error.message)
-
-    def _submission(
-        self, child: str, document: dict[str, Any], *, new: bool, joined: bool = False
-    ) -> Submission:
-        job_id = from_nomad(self._namespace, child).job_id
-        if new:
-            self._metrics.submitted.inc()
-        log.info("Build job submitted to Nomad: %s owner=%s new=%s", job_id, document["owner"], new)
-        return Submission(job_id, created=new, joined=joined)
-
-    async def _dispatch(
-        self, parent: str, document: dict[str, Any], packed: bytes, token: str | None
-    ) -> tuple[str, bool]:
-        async with self._room.for_build(document["owner"], parent, token):
-            try:
-                return await self._nomad.dispatch(
-                    parent, packed, token=token, priority=document["priority"]
-                )
-            except ServiceError as error:
-                self._metrics.dispatch_errors.labels(error.name).inc()
-                raise
-
-    async def _join_or_dispatch(
-        self, parent: str, document: dict[str, Any], packed: bytes, first: str
-    ) -> tuple[str, bool]:
-        """The child of an equal request that has not ended, or a new one."""
+        """The build of an equal request that may still succeed, or a new one."""
         token = self._tokens.get(first) or first
         for _ in range(_LONGEST_CHAIN):
-            child, new = await self._dispatch(parent, document, packed, token)
-            if new or not await self._ended(child):
+            found = await self._submit(document, packed, classes, token, equal=True)
+            if found.created or await self._may_succeed(found):
                 self._tokens.put(first, token)
-                return child, new
-            token = single_flight.next_token(token, child)
-        return await self._dispatch(parent, document, packed, None)
+                return replace(found, joined=not found.created)
+            token = single_flight.next_token(token, found.job_id)
+        return await self._submit(document, packed, classes, None)
 
-    async def _ended(self, child: str) -> bool:
+    async def _submit(
+        self,
+        document: dict[str, Any],
+        packed: bytes,
+        classes: Classes,
+        token: str | None,
+        *,
+        equal: bool = False,
+    ) -> Submission:
+        """Dispatch, or find the build of the token, made for the same request.
+
+        `equal`: the token says itself that it is (`single_flight`; the priority may differ).
+        """
+        parents = [parent for parent, _ in classes]
+        async with self._room.for_builds(document["owner"], parents, token):
+            if len(classes) > 1:
+                found = await self._dispatch_parts(document, classes, token)
+            else:
+                child, new = await self._dispatch(parents[0], document, packed, token)
+                found = Submission(self._job_id(child), created=new)
+        if found.created:
+            self._metrics.submitted.inc()
+        elif not equal:
+            await self._check_same(found.job_id, document)
+        log.info(
+            "Build job submitted to Nomad: %s owner=%s new=%s",
+            found.job_id,
+            document["owner"],
+            found.created,
+        )
+        return found
+
+    async def _dispatch(
+        self, parent: str, document: Mapping[str, Any], packed: bytes, token: str | None
+    ) -> tuple[str, bool]:
         try:
-            job = await self._nomad.job(child)
-        except NotFoundError:
-            return True
-        return bool(job.get("Stop")) or job["Status"] == "dead"
+            return await self._nomad.dispatch(
+                parent, packed, token=token, priority=document["priority"]
+            )
+        except ServiceError as error:
+            self._metrics.dispatch_errors.labels(error.name).inc()
+            raise
+
+    async def _dispatch_parts(
+        self, document: dict[str, Any], classes: Classes, token: str | None
+    ) -> Submission:
+        """Dispatch a build for each architecture, or none: the first one last, with their ids."""
+        (parent, platforms), *others = classes
+        if token and (child := await self._nomad.child_of(parent, token)):
+            return await self._found(child)
+        index, made = split_request.new_id(), list[tuple[str, str]]()
+        jobs: list[dict[str, Any]] = []
+        try:
+            for other, theirs in others:
+                made.append((other, split_request.token(index, theirs)))
+                part = split_request.part(document, index, theirs)
+                child, _ = await self._dispatch(other, part, _encode(part), made[-1][1])
+                jobs.append({"job_id": self._job_id(child), "platforms": theirs})
+            made.append((parent, token or split_request.token(index, platforms)))
+            whole = split_request.first(document, index, platforms, jobs)
+            child, new = await self._dispatch(parent, whole, _encode(whole), made[-1][1])
+        except BaseException:
+            await asyncio.shield(self._withdraw(index, made))
+            raise
+        if not new:  # the same was submitted at the same moment, and was faster
+            await self._withdraw(index, made)
+            return await self._found(child)
+        job_id = self._job_id(child)
+        return Submission(job_id, created=True, platform_jobs=_platform_jobs(job_id, whole))
+
+    async def _found(self, child: str) -> Submission:
+        """An earlier build that answers for several."""
+        one = from_nomad(self._namespace, child)
+        request = await self._builds.request(one)
+        return Submission(
+            one.job_id, created=False, platform_jobs=_platform_jobs(one.job_id, request)
+        )
+
+    async def _withdraw(self, index: str, made: Iterable[tuple[str, str]]) -> None:
+        """Remove builds that nobody will be told of, by their classes and tokens.
+
+        One whose dispatch was not answered may be there all the same.
+        """
+        for parent, token in made:
+            try:
+                if (child := await self._nomad.child_of(parent, token)) is None:
+                    continue
+                request = await self._builds.request(from_nomad(self._namespace, child)) or {}
+                if (request.get(image_index.FIELD) or {}).get("id") == index:
+                    await self._nomad.purge(child)
+            except ServiceError as error:
+                log.warning("a build of %s is left to itself: %s", parent, error.message)
+
+    async def _may_succeed(self, found: Submission) -> bool:
+        for job_id in {found.job_id, *(one["job_id"] for one in found.platform_jobs)}:
+            with contextlib.suppress(NotFoundError):
+                job = await self._nomad.job(self._builds.parse(job_id).nomad_job_id)
+                if job.get("Stop"):
+                    return False
+        try:
+            build = await self._builds.get(found.job_id)
+        except UnknownBuildError:
+            return False
+        return not (build.status.final or build.lost_parts)
 
     async def kill(self, job_id: str) -> tuple[bool, str]:
         """Stop a build wherever it is; whether it was stopped now, and a sentence."""
         build = await self._builds.get(job_id)
         if build.status is Status.CANCELLED:
+            await self.stop_parts(build)  # should that have failed then
             return True, "the build was killed before"
         if build.status.final:
             return False, f"the build has ended already: {build.status}"
@@ -205,14 +238,24 @@ class Dispatch:
             raise UnknownBuildError(
                 f"there is no build {job_id} any more", "Nomad has forgotten it"
             )
-        await self.stop_others(build)
+        await self.stop_parts(build)
         return True, "Job killed by user; what it holds is cleaned up now"
 
-    async def stop_others(self, build: Build) -> None:
-        """Stop the builds of the other architectures, which nobody wants without this one."""
+    async def stop_parts(self, build: Build) -> None:
+        """Stop what still runs for a build of several architectures that cannot succeed any more.
+
+        Raises what kept one from being stopped, after trying all.
+        """
+        failed: ServiceError | None = None
         for one in build.platform_jobs:
-            if one["job_id"] != build.job_id and not Status(one["status"]).final:
+            if Status(one["status"]).final:
+                continue
+            try:
                 await self._stop(one["job_id"])
+            except ServiceError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     async def _stop(self, job_id: str) -> bool:
         child = self._builds.parse(job_id)
@@ -243,14 +286,25 @@ class Dispatch:
             raise InvalidFieldsError(problems)
         return chosen
 
-    async def _check_same(self, child: str, packed: bytes) -> None:
-        """Nomad answered with an earlier child: it must be of the same request."""
-        earlier = await self._nomad.job(child)
-        if payload.of_job(earlier) != packed:
+    async def _check_same(self, job_id: str, document: Mapping[str, Any]) -> None:
+        """Nomad answered with an earlier build: it must be of the same request."""
+        earlier = await self._builds.request(self._builds.parse(job_id)) or {}
+        if image_index.without(earlier) != image_index.without(document):
             raise IdempotencyConflictError(
                 "idempotency_key was used before for another request",
-                f"build {from_nomad(self._namespace, child).job_id} has it: use a new key",
+                f"build {job_id} has it: use a new key",
             )
+
+    def _job_id(self, child: str) -> str:
+        return from_nomad(self._namespace, child).job_id
+
+
+def _platform_jobs(job_id: str, request: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
+    """The builds that one answers for, itself first, from its request."""
+    if not (index := (request or {}).get(image_index.FIELD)):
+        return ()
+    own = {"job_id": job_id, "platforms": index["platforms"]}
+    return tuple({**one, "status": "PENDING"} for one in (own, *image_index.others(request)))
 
 
 def _encode(document: dict[str, Any]) -> bytes:

@@ -31,6 +31,6 @@ def token_of(document: Mapping[str, Any]) -> str | None:
     return hashlib.sha256(f"single flight\0{text}".encode()).hexdigest()
 
 
-def next_token(token: str, child: str) -> str:
-    """The token after one whose child has ended."""
-    return hashlib.sha256(f"{token}\0{child}".encode()).hexdigest()
+def next_token(token: str, job_id: str) -> str:
+    """The token after one whose build has ended."""
+    return hashlib.sha256(f"{token}\0{job_id}".encode()).hexdigest()

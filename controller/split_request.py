@@ -17,21 +17,21 @@ from controller.contract.image_index import FIELD
 _OF_THE_FIRST = ("webhook_url", "webhook_secret", "idempotency_key")
 
 
-def index_id(token: str | None) -> str:
-    """A new id of an index; always the same one for an idempotency token."""
-    return _hash("image index", token) if token else secrets.token_hex(16)
+def new_id() -> str:
+    """The id of a new index. Never one that follows from the request: it is a secret."""
+    return secrets.token_hex(16)
+
+
+def token(index: str, platforms: Sequence[str]) -> str:
+    """Nomad's idempotency token of one of the builds, by which it is found again."""
+    return hashlib.sha256("\0".join(("part", index, *platforms)).encode()).hexdigest()
 
 
 def part(document: Mapping[str, Any], index: str, platforms: Sequence[str]) -> dict[str, Any]:
     """What another than the first build is dispatched with."""
     nothing: dict[str, Any] = dict.fromkeys(_OF_THE_FIRST)
-    mark = {"id": index, "platforms": list(platforms)}
+    mark = {"id": index, "platforms": list(platforms), "part": True}
     return {**document, **nothing, "webhook_headers": {}, FIELD: mark}
-
-
-def part_token(token: str | None, platforms: Sequence[str]) -> str | None:
-    """Nomad's idempotency token of such a build, where the request has one."""
-    return _hash("part", token, *platforms) if token else None
 
 
 def first(
@@ -40,10 +40,6 @@ def first(
     platforms: Sequence[str],
     others: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What the first build is dispatched with; `others` as `platform_jobs` of the answer."""
-    listed = [{"job_id": one["job_id"], "platforms": list(one["platforms"])} for one in others]
-    return {**document, FIELD: {"id": index, "platforms": list(platforms), "others": listed}}
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    """What the first build is dispatched with; `others` are job_id and platforms of each."""
+    mark = {"id": index, "platforms": list(platforms), "others": list(others)}
+    return {**document, FIELD: mark}

@@ -108,6 +108,15 @@ class NomadClient:
         found: list[dict[str, Any]] = await self.get("/jobs", prefix=prefix)
         return [job for job in found if "/dispatch-" in job["ID"]]
 
+    async def child_of(self, parent: str, token: str) -> str | None:
+        """The child of an idempotency token (hexadecimal digits), as long as Nomad has it."""
+        found = await self.get(
+            "/jobs",
+            prefix=f"{parent}/dispatch-",
+            filter=f'DispatchIdempotencyToken == "{token}"',
+        )
+        return found[0]["ID"] if found else None
+
     async def job(self, job_id: str, namespace: str | None = None) -> dict[str, Any]:
         """A job as registered."""
         found: dict[str, Any] = await self.get(f"/job/{_part(job_id)}", namespace=namespace)

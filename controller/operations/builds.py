@@ -94,13 +94,13 @@ class Killed(Answer):
 
 async def _submit(service: Service, given: Any, context: Context) -> Document:
     found = await service.dispatch.submit(given)
-    status = "PENDING" if found.created else str((await service.builds.get(found.job_id)).status)
+    now = None if found.created else await service.builds.get(found.job_id)
     return {
         "job_id": found.job_id,
-        "status": status,
+        "status": str(now.status) if now else "PENDING",
         "created": found.created,
         "joined": found.joined,
-        "platform_jobs": list(found.platform_jobs),
+        "platform_jobs": list((now or found).platform_jobs),
     }
 
 

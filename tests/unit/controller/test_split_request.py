@@ -20,7 +20,7 @@ DOCUMENT = request.normalise(
 
 
 def test_only_the_first_reports_to_the_webhook() -> None:
-    part = split_request.part(DOCUMENT, "0123456789", ["linux/arm64"])
+    part = split_request.part(DOCUMENT, "0123456789abcdef", ["linux/arm64"])
     assert (part["webhook_url"], part["webhook_secret"], part["webhook_headers"]) == (
         None,
         None,
@@ -28,19 +28,18 @@ def test_only_the_first_reports_to_the_webhook() -> None:
     )
     assert part["platforms"] == DOCUMENT["platforms"]
     found = request.read(request.encode(part), {})
-    assert found["image_index"] == {"id": "0123456789", "platforms": ["linux/arm64"]}
-    others = [{"job_id": "default.image-build.1-a", "platforms": ["linux/arm64"], "status": "X"}]
-    first = split_request.first(DOCUMENT, "0123456789", ["linux/amd64"], others)
+    assert found["image_index"] == {
+        "id": "0123456789abcdef",
+        "platforms": ["linux/arm64"],
+        "part": True,
+    }
+    others = [{"job_id": "default.image-build.1-a", "platforms": ["linux/arm64"]}]
+    first = split_request.first(DOCUMENT, "0123456789abcdef", ["linux/amd64"], others)
     assert first["webhook_url"] == DOCUMENT["webhook_url"]
-    assert request.read(request.encode(first), {})["image_index"]["others"] == [
-        {"job_id": "default.image-build.1-a", "platforms": ["linux/arm64"]}
-    ]
+    assert request.read(request.encode(first), {})["image_index"]["others"] == others
 
 
-def test_a_repeat_has_the_same_names_and_others_have_others() -> None:
-    assert split_request.index_id("t") == split_request.index_id("t")
-    assert split_request.index_id("t") != split_request.index_id("u")
-    assert split_request.index_id(None) != split_request.index_id(None)
-    amd, arm = (split_request.part_token("t", [one]) for one in DOCUMENT["platforms"])
-    assert len({"t", amd, arm}) == 3
-    assert split_request.part_token(None, ["linux/amd64"]) is None
+def test_no_index_has_the_id_of_another() -> None:
+    assert split_request.new_id() != split_request.new_id()
+    amd, arm = (split_request.token("t" * 32, [one]) for one in DOCUMENT["platforms"])
+    assert len({"t" * 32, amd, arm, split_request.token("u" * 32, ["linux/arm64"])}) == 4
