@@ -84,6 +84,21 @@ class Build:
         return rerun.get("job_id")
 
     @property
+    def lost_parts(self) -> bool:
+        """Whether a build of one of its architectures has failed or was stopped."""
+        return any(one["status"] in (Status.FAILED, Status.CANCELLED) for one in self.platform_jobs)
+
+    @property
+    def failed_in(self) -> str:
+        """Whose phase failed: itself, or the build of one of its architectures.
+
+        A failure is what a file says that a build could write: it may name nobody else.
+        """
+        named = (self.failure or {}).get("job_id")
+        known = [str(one["job_id"]) for one in self.platform_jobs]
+        return known[known.index(named)] if named in known else self.job_id
+
+    @property
     def error(self) -> str | None:
         """The failure in one line, as the original's field `error`."""
         if self.failure is None:

@@ -228,6 +228,8 @@ def shown_config(job: dict[str, Any]) -> dict[str, Any] | None:
     config["webhook_headers"] = dict.fromkeys(config["webhook_headers"], _HIDDEN)
     if config["patch"]:
         config["patch"] = patch.digest(config["patch"])
+    if index := config.get(image_index.FIELD):
+        config[image_index.FIELD] = index | {"id": _HIDDEN}
     if config["webhook_url"]:  # its path is the secret of many a chat service
         config["webhook_url"] = f"{parse_url(config['webhook_url']).shown}/{_HIDDEN}"
     return config

@@ -124,11 +124,24 @@ class Cleanup:
             if not build.status.final:
                 cleaned.keep(build.job_id, _runs(build), failed=True)
                 return cleaned
-            day = summary.day_of(build.submitted_at or "")
-            recorded = await self._history.get(build.job_id) is not None
-            ended = _Ended(child, day, recorded=recorded, in_nomad=True)
+            await self._remove(cleaned, await self._all_of(build), dry_run=dry_run, by=by)
+            return cleaned
         await self._remove(cleaned, [ended], dry_run=dry_run, by=by)
         return cleaned
+
+    async def _all_of(self, build: Build) -> list[_Ended]:
+        """The build and those that it answers for; itself last, to be found if interrupted."""
+        day = summary.day_of(build.submitted_at or "")
+        parts = [one["job_id"] for one in build.platform_jobs if one["job_id"] != build.job_id]
+        return [
+            _Ended(
+                parse(job_id),
+                day,
+                recorded=await self._history.get(job_id) is not None,
+                in_nomad=True,
+            )
+            for job_id in (*parts, build.job_id)
+        ]
 
     async def many(self, which: Which, *, dry_run: bool, by: str | None) -> Cleaned:
         """Clean up all that `which` names; builds that run are kept."""
@@ -140,6 +153,8 @@ class Cleanup:
         indexed = {job_id for ids in index.values() for job_id in ids}
         unrecorded = [one for one in listed if one.job_id not in indexed]
         found += await self._of_nomad(which, unrecorded, cleaned)
+        running = {job_id for job_id, _ in cleaned.kept}
+        found = [ended for ended in found if ended.job_id not in running]
         found.sort(key=lambda ended: ended.day)
         cleaned.remaining = max(0, len(found) - which.limit)
         await self._remove(cleaned, found[: which.limit], dry_run=dry_run, by=by)
@@ -186,6 +201,9 @@ class Cleanup:
                 continue
             if not build.status.final:
                 cleaned.keep(one.job_id, _runs(build))
+                for part in build.platform_jobs:  # its result needs theirs
+                    if part["job_id"] != one.job_id:
+                        cleaned.keep(part["job_id"], f"build {one.job_id} has not ended")
             elif before is None or (build.finished_at or one.created_at) <= before:
                 day = summary.day_of(one.created_at)
                 found.append(_Ended(one.child, day, recorded=False, in_nomad=True))

@@ -39,11 +39,14 @@ def combine(first: Build, platforms: Sequence[str], others: Sequence[Other]) -> 
             *(_shown(one.job_id, one.platforms, one.build) for one in others),
         ),
     )
-    bad = next((one for one in others if _unsuccessful(one)), None)
+    bad = _worst(others)
     if not first.status.final:
         said = f"{bad.words} has not succeeded" if bad else ""
         return replace(whole, message="; ".join(filter(None, (said, first.message))))
-    if first.status is not Status.SUCCEEDED:
+    for one in _builds(first, others):
+        if one.status is Status.SUCCEEDED and one.references:
+            return _published(whole, one, others)
+    if first.status is Status.FAILED or (first.status is Status.CANCELLED and not _failure(bad)):
         return whole
     unpublished = replace(whole, digest=None, references=(), tags=(), referrers=())
     if bad is not None:
@@ -57,45 +60,50 @@ def combine(first: Build, platforms: Sequence[str], others: Sequence[Other]) -> 
             finished_at=None,
             message=f"{' and '.join(platforms)} is pushed; waits for {'; '.join(words)}",
         )
-    return _ended(whole, unpublished, others)
+    return _not_joined(unpublished, others)
 
 
-def _ended(whole: Build, unpublished: Build, others: Sequence[Other]) -> Build:
-    """All have succeeded: the one that was last has published."""
-    builds = [whole, *(one.build for one in others if one.build)]
-    finished = max((one.finished_at for one in builds if one.finished_at), default=None)
-    published = next((one for one in builds if one.references), None)
-    if published is None:
-        commits = {one.commit for one in builds}
-        if len(commits) > 1:
-            told = " and ".join(sorted(str(commit)[:12] for commit in commits))
-            failed = failure(
-                "publish",
-                "CommitsDiffer",
-                f"the branch moved while its architectures were built: commits {told}",
-            )
-        else:
-            failed = failure(
-                "publish",
-                "PublishFailed",
-                "the images of all platforms are pushed, but none of the builds found all of them",
-                hint=f"rerunPhase with phase publish and job_id {others[0].job_id}",
-            )
-        return replace(unpublished, status=Status.FAILED, failure=failed, finished_at=finished)
+def _not_joined(unpublished: Build, others: Sequence[Other]) -> Build:
+    """All have succeeded, and none has published."""
+    builds = _builds(unpublished, others)
+    commits = {one.commit for one in builds}
+    if len(commits) > 1:
+        told = " and ".join(sorted(str(commit)[:12] for commit in commits))
+        failed = failure(
+            "publish",
+            "CommitsDiffer",
+            f"the branch moved while its architectures were built: commits {told}",
+        )
+    else:
+        failed = failure(
+            "publish",
+            "PublishFailed",
+            "the images of all platforms are pushed, but none of the builds found all of them",
+            hint=f"rerunPhase with phase publish and job_id {others[0].job_id}: that build "
+            "publishes the list, and says so itself",
+        )
+    finished = _last_end(builds)
+    return replace(unpublished, status=Status.FAILED, failure=failed, finished_at=finished)
+
+
+def _published(whole: Build, published: Build, others: Sequence[Other]) -> Build:
+    """One has published: each was ready then, whatever became of it afterwards."""
+    builds = _builds(whole, others)
     return replace(
         whole,
+        status=Status.SUCCEEDED,
+        failure=None,
         digest=published.digest,
         image=published.image,
         references=published.references,
         tags=published.tags,
         referrers=tuple(one for build in builds for one in build.referrers),
-        finished_at=finished,
+        finished_at=_last_end(builds),
     )
 
 
 def _failed(unpublished: Build, bad: Other) -> Build:
-    ended = [unpublished.finished_at, bad.build.finished_at if bad.build else None]
-    finished = max(filter(None, ended), default=None)
+    finished = _last_end([one for one in (unpublished, bad.build) if one])
     if bad.build is not None and bad.build.status is Status.CANCELLED:
         return replace(
             unpublished,
@@ -112,8 +120,26 @@ def _failed(unpublished: Build, bad: Other) -> Build:
     return replace(unpublished, status=Status.FAILED, failure=found, finished_at=finished)
 
 
-def _unsuccessful(one: Other) -> bool:
-    return one.build is None or one.build.status in (Status.FAILED, Status.CANCELLED)
+def _worst(others: Sequence[Other]) -> Other | None:
+    """One that failed, else one that is gone or was stopped: others are stopped for it."""
+    bad = [
+        one
+        for one in others
+        if one.build is None or one.build.status in (Status.FAILED, Status.CANCELLED)
+    ]
+    return max(bad, key=_failure, default=None)
+
+
+def _failure(one: Other | None) -> bool:
+    return bool(one and one.build and one.build.status is Status.FAILED)
+
+
+def _builds(first: Build, others: Sequence[Other]) -> list[Build]:
+    return [first, *(one.build for one in others if one.build)]
+
+
+def _last_end(builds: Sequence[Build]) -> str | None:
+    return max((one.finished_at for one in builds if one.finished_at), default=None)
 
 
 def _waiting(one: Other) -> str:
@@ -123,8 +149,7 @@ def _waiting(one: Other) -> str:
 
 
 def _all(first: Build, others: Sequence[Other], name: str) -> tuple[dict[str, Any], ...]:
-    builds = (first, *(one.build for one in others if one.build))
-    return tuple(record for build in builds for record in getattr(build, name))
+    return tuple(record for build in _builds(first, others) for record in getattr(build, name))
 
 
 def _shown(job_id: str, platforms: Sequence[str], build: Build | None) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any
 from controller.build import Build
 from controller.builds import Builds, shown_config
 from controller.clients.nomad import NomadClient
+from controller.concurrently import concurrently
+from controller.contract import image_index
 from controller.contract.job_id import DispatchedJob, from_nomad
 from controller.contract.log_line import utc
 from controller.errors import NotFoundError, UnknownBuildError
@@ -17,6 +19,7 @@ from controller.placement import placed
 from controller.recent import Recent
 from controller.settings import Settings
 
+_AT_ONCE = 16  # calls to Nomad
 _REQUESTS = 4096  # kept in memory; a request never changes
 
 
@@ -72,6 +75,15 @@ class CurrentBuilds:
         except NotFoundError:
             return {}
         return self._requests.put(one.job_id, shown_config(job) or {})
+
+    async def whole_of(self, job_id: str) -> Current | None:
+        """The build that answers for one of a single architecture, where Nomad still has it."""
+        listed = await self.listed()
+        requests = await concurrently(_AT_ONCE, self.request, listed)
+        for one, request in zip(listed, requests, strict=True):
+            if any(other["job_id"] == job_id for other in image_index.others(request)):
+                return one
+        return None
 
     async def build(self, one: Current) -> Build | None:
         """The build now; None where it was forgotten meanwhile."""

@@ -82,7 +82,7 @@ class Gauges:
             ends += [
                 (one.finished_at, one.status == Status.SUCCEEDED)
                 for one in await self._history.summaries(day, job_ids)
-                if one.status != Status.CANCELLED
+                if one.status != Status.CANCELLED and not one.part
             ]
         rates = {}
         for window, seconds in SUCCESS_WINDOWS.items():

@@ -18,6 +18,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from controller.build import Build, seconds_between
+from controller.contract import image_index
 from controller.contract.results import PHASES
 
 _BUCKETS = {
@@ -119,6 +120,8 @@ class Metrics:
                 self._durations[phase].labels(view.status, owner).observe(view.duration_seconds)
         if build.submitted_at and (started := build.phases[PHASES[0]].started_at):
             self._queue.observe(seconds_between(build.submitted_at, started))
+        if image_index.is_part(build.config):
+            return  # its whole counts as one
         phase = (build.failure or {}).get("phase", "")
         for total in (self._total_jobs, self._builds_ended):
             total.labels(str(build.status), phase, owner).inc()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from controller.build import Build
+from controller.build import Build, Status
 from controller.builds import Builds
 from controller.contract import image_index, image_names
 from controller.contract.rerun import FIELD
@@ -35,11 +35,20 @@ class Reruns:
         Raises UnknownBuildError, NotRepeatableError and what a submission raises.
         """
         build = await self._builds.get(job_id)
+        if build.failed_in != build.job_id:  # of one architecture: that one is to be mended
+            build = await self._builds.get(build.failed_in)
         _check(build, phase)
         image = self._image(build)
         document = await self._document(build)
-        if build.status == "SUCCEEDED" and build.platform_jobs:
-            del document[image_index.FIELD]  # its image is the index: one build has all of it
+        if index := document.get(image_index.FIELD):
+            if build.status is Status.SUCCEEDED and build.references:
+                # Its image is the index, which one build can publish, if not run.
+                _check_whole(build, phase)
+                del document[image_index.FIELD]
+            else:
+                _check_others(build)
+                mark = {"id": index["id"], "platforms": index["platforms"]}
+                document[image_index.FIELD] = mark
         document |= {
             "idempotency_key": idempotency_key,
             FIELD: {"job_id": build.job_id, "phase": phase, "commit": build.commit, **image},
@@ -47,12 +56,13 @@ class Reruns:
         return await self._dispatch.again(document, _token(document, idempotency_key))
 
     def _image(self, build: Build) -> dict[str, str]:
-        kept = build.intermediate or {}
+        whole = build.status is Status.SUCCEEDED and build.platform_jobs
+        kept = {} if whole else build.intermediate or {}  # kept is an image of one platform
         reference = self._repository and image_names.intermediate(self._repository, build.job_id)
         if kept.get("digest") and kept.get("reference") == reference:
             repository, _, tag = str(reference).rpartition(":")
             return {"image": repository, "tag": tag, "digest": kept["digest"]}
-        if build.status == "SUCCEEDED" and build.image and build.digest:
+        if build.status is Status.SUCCEEDED and build.image and build.digest:
             return {"image": build.image, "digest": build.digest}
         raise NotRepeatableError(
             f"the image of build {build.job_id} was not kept",
@@ -69,6 +79,7 @@ class Reruns:
             for name, value in (
                 ("test.env", (config.get("test") or {}).get("env")),
                 ("patch", config.get("patch")),
+                ("image_index", image_index.FIELD in config and not build.references),
                 ("webhook_url", config.get("webhook_url")),
             )
             if value
@@ -99,6 +110,26 @@ def _check(build: Build, phase: str) -> None:
     test = (build.config or {}).get("test") or {}
     if phase == "test" and not (test.get("commands") or test.get("entry_point")):
         raise NotRepeatableError(f"build {build.job_id} has no tests", "publish it: phase publish")
+
+
+def _check_whole(build: Build, phase: str) -> None:
+    if phase == "test" and build.platform_jobs:
+        jobs = " and ".join(one["job_id"] for one in build.platform_jobs)
+        raise NotRepeatableError(
+            f"build {build.job_id} has an image for each of several architectures",
+            f"test that of one of them: job_id {jobs}",
+        )
+
+
+def _check_others(build: Build) -> None:
+    """Its image alone is not published: those of the other architectures must come too."""
+    gone = [one for one in build.platform_jobs if one["status"] == Status.CANCELLED]
+    if gone:
+        platforms = " and ".join(" and ".join(one["platforms"]) for one in gone)
+        raise NotRepeatableError(
+            f"the build for {platforms} was stopped, and without its image nothing is published",
+            _SUBMIT,
+        )
 
 
 def _token(document: dict[str, Any], key: str | None) -> str | None:

@@ -99,7 +99,9 @@ async def running(
     room = Room(settings, nomad, current, rules)
     gauges = Gauges(settings, nomad, builds, history, metrics)
     dispatch = Dispatch(settings, nomad, credentials, rules, room, builds, metrics)
-    recorder = Recorder(builds, logs, history, deliveries, dispatch.stop_others, metrics, audit)
+    recorder = Recorder(
+        builds, current, logs, history, deliveries, dispatch.stop_parts, metrics, audit
+    )
     service = Service(
         settings=settings,
         audit=audit,

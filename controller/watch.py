@@ -42,7 +42,6 @@ class Watch:
         self._ended: asyncio.Queue[DispatchedJob] = asyncio.Queue()
         self._queued: set[str] = set()
         self._recorded: set[str] = set()
-        self._unsettled: dict[str, DispatchedJob] = {}
 
     @contextmanager
     def wakeups(self, *nomad_job_ids: str) -> Iterator[Signal]:
@@ -92,9 +91,7 @@ class Watch:
         waiting = sum(not placed(summary) for summary in alive)
         self._metrics.builds(running=len(alive) - waiting, pending=waiting)
         # What Nomad has forgotten needs no remembering here.
-        known = {child.job_id for child, _ in ours}
-        self._recorded &= known
-        self._unsettled = {name: one for name, one in self._unsettled.items() if name in known}
+        self._recorded &= {child.job_id for child, _ in ours}
         for child, job in ours:
             if job["Status"] == "dead":
                 self._queue(child)
@@ -133,14 +130,8 @@ class Watch:
             child = await self._ended.get()
             self._queued.discard(child.job_id)
             try:
-                if not await ended(child):
-                    self._unsettled[child.job_id] = child
-                    continue
-                self._recorded.add(child.job_id)
-                self._unsettled.pop(child.job_id, None)
-                # One that answers for several builds may have waited for this one's end.
-                for other in self._unsettled.values():
-                    self._queue(other)
+                if await ended(child):
+                    self._recorded.add(child.job_id)
             except ServiceError as error:
                 log.warning(
                     "the end of build %s is not recorded yet: %s", child.job_id, error.message

@@ -10,7 +10,9 @@ from controller.audit import Audit
 from controller.build import Build, Status
 from controller.builds import Builds
 from controller.clients import consul
+from controller.contract import image_index
 from controller.contract.job_id import DispatchedJob
+from controller.current_builds import CurrentBuilds
 from controller.errors import UnknownBuildError
 from controller.history.records import History
 from controller.logs.lines import Logs
@@ -19,29 +21,34 @@ from controller.webhooks import marks
 from controller.webhooks.deliveries import Deliveries
 
 log = logging.getLogger(__name__)
-Failed = Callable[[Build], Awaitable[None]]
+StopParts = Callable[[Build], Awaitable[None]]
 
 
 class Recorder:
-    """Called by the watch for each build that may have ended; calls `failed` for those that did."""
+    """Called by the watch for each build that may have ended.
+
+    `stop_parts` is called for each of several architectures that cannot succeed any more.
+    """
 
     def __init__(
         self,
         builds: Builds,
+        current: CurrentBuilds,
         logs: Logs,
         history: History,
         deliveries: Deliveries,
-        failed: Failed,
+        stop_parts: StopParts,
         metrics: Metrics,
         audit: Audit,
     ) -> None:
         self._builds = builds
+        self._current = current
         self._logs = logs
         self._history = history
         self._metrics = metrics
         self._audit = audit
         self._deliveries = deliveries
-        self._failed = failed
+        self._stop_parts = stop_parts
 
     async def ended(self, child: DispatchedJob) -> bool:
         """Record the end; whether that is settled. Raises UnavailableError, RefusedError."""
@@ -49,8 +56,13 @@ class Recorder:
             build = await self._builds.get(child.job_id)
         except UnknownBuildError:
             return True  # purged before anybody could read it
+        # Before the record, which is what says that all of this is done.
+        if build.lost_parts or build.status in (Status.FAILED, Status.CANCELLED):
+            await self._stop_parts(build)
         if not build.status.final:
             return False
+        if image_index.FIELD in (build.config or {}) and not build.platform_jobs:
+            await self._tell_whole(build)
         webhook = await self._webhook(build, child)
         if await self._history.add(build, await self._logs.tails(build), *webhook):
             self._metrics.ended(build)
@@ -63,9 +75,12 @@ class Recorder:
             log.info("Job status/phase changed: %s is %s", build.job_id, build.status)
             if webhook:
                 self._deliveries.wake()
-            if build.status is not Status.SUCCEEDED:
-                await self._failed(build)
         return True
+
+    async def _tell_whole(self, part: Build) -> None:
+        """Look at the build that answers for this one: it may have waited for its end."""
+        if whole := await self._current.whole_of(part.job_id):
+            await self.ended(whole.child)
 
     async def _webhook(self, build: Build, child: DispatchedJob) -> list[consul.Step]:
         """What has to be written with the record so that the build's webhook will be sent."""

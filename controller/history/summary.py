@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from controller.build import Build, seconds_between
+from controller.contract import image_index
 
 PREFIX = "nomad-build-service/index/"
 _MESSAGE = 160  # characters
@@ -37,6 +38,7 @@ class Summary:
     message: str | None = None
     intermediate: bool = False
     rerun_of: str | None = None
+    part: bool = False
 
     @property
     def key(self) -> str:
@@ -76,6 +78,7 @@ def of(build: Build) -> Summary:
         phase=failure.get("phase"),
         reason=failure.get("reason"),
         rerun_of=build.rerun_of,
+        part=image_index.is_part(build.config),
         intermediate=bool((build.intermediate or {}).get("digest")),
         message=(f"{message[: _MESSAGE - 1]}…" if len(message) > _MESSAGE else message) or None,
     )

@@ -69,6 +69,11 @@ class ListedBuild(Answer):
     phase: str | None = Field(None, description="The phase that failed.")
     reason: str | None = None
     message: str | None = None
+    part: bool | None = Field(
+        None,
+        description="true: the build of one architecture, for which another of the same request "
+        "answers.",
+    )
     config: Object | None = None
     metrics: Object | None = None
 

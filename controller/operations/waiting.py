@@ -88,7 +88,7 @@ async def _failure(service: Service, given: OneJob, context: Context) -> Documen
     if build.failure is None or build.failure["phase"] not in build.phases:
         return failure_view.view(build)
     found = await service.logs.answer(
-        build.failure.get("job_id", build.job_id),  # of which architecture's build
+        build.failed_in,
         Wanted(phase=build.failure["phase"], search=failure_view.ERRORS, max_tokens=_ERROR_TOKENS),
     )
     return failure_view.view(build, found["logs"][build.failure["phase"]] or [])

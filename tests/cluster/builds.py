@@ -174,7 +174,7 @@ class Builds:
         """The tags of images in the registry, without what is attached to them."""
         registry = self.cluster.registry
         answer = httpx.get(
-            f"{registry.address}/v2/{_repository(request)}/tags/list",
+            f"{registry.address}/v2/{image_path(request)}/tags/list",
             auth=(registry.username, registry.password),
         )
         assert answer.status_code in (200, 404), answer.text
@@ -182,10 +182,10 @@ class Builds:
         return sorted(tag for tag in there if not tag.startswith("sha256-"))
 
     def digest(self, request: Mapping[str, Any], tag: str) -> str:
-        return self.cluster.registry.digest(_repository(request), tag)
+        return self.cluster.registry.digest(image_path(request), tag)
 
     def config(self, request: Mapping[str, Any], tag: str) -> dict[str, Any]:
-        return self.cluster.registry.image_config(_repository(request), tag)
+        return self.cluster.registry.image_config(image_path(request), tag)
 
     def run_image(self, reference: str, *command: str) -> str:
         done = self.cluster.buildah.run_image(
@@ -240,7 +240,8 @@ def _environ(pid: int) -> str:
         return ""
 
 
-def _repository(request: Mapping[str, Any]) -> str:
+def image_path(request: Mapping[str, Any]) -> str:
+    """The path of a request's image in its registry."""
     path = str(request["registry_url"]).partition("/")[2]
     return f"{path}/{request['image_name']}" if request.get("image_name") else path
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import foreign_base
 import httpx
 import pytest
-from builds import Builds, cli, eventually
+from builds import Builds, cli, eventually, image_path, nomad_job_id
 from controllers import Serving, serving
 
 from cluster import skopeo
 from cluster.cluster import Cluster
 from cluster.pack import PACK
+from controller.contract import image_index
 
 pytestmark = pytest.mark.slow
 BOTH = ["linux/amd64", "linux/arm64"]
@@ -24,6 +27,8 @@ CLASSES = {
     "intel": CLASS,
     "arm": CLASS | {"emulates": ["arm64"]},
 }
+
+SETTINGS = {"NBS_BUILD_CLASSES": json.dumps(CLASSES)}
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +46,7 @@ def served(
         if path.read_text().strip():
             done = cli(cluster, "nomad", "job", "run", str(path))
             assert done.returncode == 0, done.stdout + done.stderr
-    settings = {"NBS_BUILD_CLASSES": json.dumps(CLASSES)}
-    with serving(cluster, tmp_path_factory.mktemp("controller"), settings) as one:
+    with serving(cluster, tmp_path_factory.mktemp("controller"), SETTINGS) as one:
         yield one
     for name in ("intel", "arm"):
         cli(cluster, "nomad", "job", "stop", "-purge", f"image-build-{name}")
@@ -126,7 +130,6 @@ def test_one_that_fails_fails_all_and_is_named(builds: Builds, base: str) -> Non
     request = builds.request(repository, platforms=BOTH)
     status = builds.run(request, "FAILED")
     other = status["platform_jobs"][1]
-    assert status["platform_jobs"][0]["status"] == "SUCCEEDED"
     assert status["failure"]["reason"] == "RunFailed"
     assert status["failure"]["job_id"] == other["job_id"]
     assert "linux/arm64" in status["failure"]["message"]
@@ -139,14 +142,25 @@ def test_one_that_fails_fails_all_and_is_named(builds: Builds, base: str) -> Non
     )
 
 
-def test_where_the_first_fails_the_others_are_stopped(builds: Builds, base: str) -> None:
+@pytest.mark.parametrize(("fails", "stopped"), [("x86_64", 1), ("aarch64", 0)])
+def test_where_one_fails_the_others_are_stopped(
+    builds: Builds, base: str, fails: str, stopped: int
+) -> None:
     repository = builds.repository(
-        {"Dockerfile": f'FROM {base}\nRUN test "$(uname -m)" = aarch64 && sleep 300\n'}
+        {"Dockerfile": f'FROM {base}\nRUN test "$(uname -m)" != {fails} && sleep 300\n'}
     )
     job_id = builds.submit(builds.request(repository, platforms=BOTH))
-    status = builds.await_status(job_id, "FAILED")
+    status = builds.await_status(job_id, "FAILED", seconds=60)
     assert status["failure"]["reason"] == "RunFailed"
-    builds.await_status(status["platform_jobs"][1]["job_id"], "CANCELLED")
+    # What answers for both is FAILED; the stopped one by itself is CANCELLED.
+    one = status["platform_jobs"][stopped]["job_id"]
+    eventually("it is stopped", lambda: builds.job(nomad_job_id(one))["Stop"])
+    builds.await_status(status["platform_jobs"][1]["job_id"], ("FAILED", "CANCELLED")[stopped])
+    rows = builds.http.post("/mcp/getHistory", json={"owner": status["config"]["owner"]}).json()
+    assert {row["job_id"]: row.get("part") for row in rows["jobs"]} == {
+        status["platform_jobs"][0]["job_id"]: None,
+        status["platform_jobs"][1]["job_id"]: True,
+    }
 
 
 def test_a_kill_stops_all(builds: Builds, base: str) -> None:
@@ -175,6 +189,117 @@ def test_a_key_names_all_of_them(builds: Builds, base: str) -> None:
     )
     rerun = builds.await_status(again.json()["job_id"], "SUCCEEDED")
     assert rerun["digest"] == status["digest"]
+
+
+def test_what_cannot_all_be_dispatched_leaves_nothing(builds: Builds, base: str) -> None:
+    """Symptom: a repeat of the key found the part that was stopped, and was doomed by it."""
+    repository = builds.repository({"Dockerfile": f"FROM {base}\nRUN true\n"})
+    request = builds.request(repository, platforms=BOTH, idempotency_key="k")
+    parent = builds.job("image-build-intel")  # of the first, which is dispatched last
+    builds.nomad.delete("/v1/job/image-build-intel").raise_for_status()
+    try:
+        refused = builds.http.post("/mcp/submitJob", json=request)
+        assert refused.status_code == 503, refused.text
+    finally:
+        builds.nomad.post("/v1/jobs", json={"Job": parent | {"Stop": False}}).raise_for_status()
+    rows = builds.http.post("/mcp/getHistory", json={"owner": request["owner"]}).json()
+    assert rows["jobs"] == []
+    answer = builds.http.post("/mcp/submitJob", json=request).json()
+    assert answer["created"] is True
+    builds.await_status(answer["job_id"], "SUCCEEDED")
+
+
+def test_places_are_taken_for_all_of_them_or_none(
+    cluster: Cluster, base: str, tmp_path: Path, served: Serving
+) -> None:
+    limits = {"*": {"max_running": 1}}
+    settings = SETTINGS | {"NBS_OWNER_POLICIES": json.dumps(limits)}
+    with serving(cluster, tmp_path, settings) as one:
+        builds = Builds(cluster, one.address)
+        repository = builds.repository({"Dockerfile": f"FROM {base}\nRUN true\n"})
+        request = builds.request(repository, platforms=BOTH)
+        refused = builds.http.post("/mcp/submitJob", json=request)
+        assert refused.status_code == 429
+        assert "its platforms make 2 of this request" in refused.text
+        assert "fewer platforms" in refused.text
+        rows = builds.http.post("/mcp/getHistory", json={"owner": request["owner"]}).json()
+        assert rows["jobs"] == []
+
+
+def test_a_note_of_somebody_else_does_not_count(builds: Builds, base: str) -> None:
+    """Whoever can push to the repository can give any tag; without the id there is no seal."""
+    repository = builds.repository({"Dockerfile": f"FROM {base}\nRUN true\n"})
+    request = builds.request(repository, platforms=BOTH, git_ref=repository.commit)
+    evil = builds.run(builds.request(builds.dockerfile("RUN echo evil > /evil")), "SUCCEEDED")
+    index = {"id": repository.commit[:16], "platforms": BOTH[:1]}
+    registry, path = builds.cluster.registry, image_path(request)
+    credentials = registry.credentials
+    skopeo.run(
+        credentials,
+        "copy",
+        "--quiet",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        f"docker://{evil['image']}@{evil['digest']}",
+        f"docker://{registry.host}/{path}:evil",
+    )
+    auth = (registry.username, registry.password)
+    manifest = httpx.get(
+        f"{registry.address}/v2/{path}/manifests/{evil['digest']}",
+        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+        auth=auth,
+    )
+    kind = manifest.headers["Content-Type"]
+    note = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{"mediaType": kind, "digest": evil["digest"], "size": len(manifest.content)}],
+        "annotations": {"io.nomad-build-service.image-index.seal": "0" * 64},
+    }
+    for content in (json.dumps(note).encode(), manifest.content):
+        put = httpx.put(
+            f"{registry.address}/v2/{path}/manifests/"
+            + image_index.tag(index, repository.commit, BOTH[1]),
+            content=content,
+            headers={"Content-Type": json.loads(content)["mediaType"]},
+            auth=auth,
+        )
+        assert put.status_code == 201, put.text
+        child = builds.dispatch(request | {"image_index": index}, "image-build-intel")
+        builds.await_end(child)
+        assert builds.status(child)["references"] == []
+        assert "is not by a build of this image" in builds.text(child)
+    assert "v1" not in builds.tags(request)
+
+
+def test_equal_requests_of_a_commit_share_all_of_them(builds: Builds, base: str) -> None:
+    repository = builds.repository({"Dockerfile": f"FROM {base}\nRUN echo here; sleep 300\n"})
+    request = builds.request(repository, platforms=BOTH, git_ref=repository.commit)
+
+    def submit(number: int) -> dict[str, Any]:
+        sent = request | {"priority": 40 + number}
+        answer = builds.http.post("/mcp/submitJob", json=sent)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(submit, range(6)))
+    assert sorted(one["created"] for one in answers) == [False] * 5 + [True]
+    assert all(one["joined"] != one["created"] for one in answers)
+    assert len({tuple(_ids(one)) for one in answers}) == 1
+    for _ in range(2):  # what was stopped is not joined, whichever of them was
+        ids = _ids(answers[0])
+        for one in ids:
+            builds.await_log(one, "here")
+        builds.http.post("/mcp/killJob", json={"job_id": ids[-1]})
+        answers = [submit(0), submit(1)]
+        assert [one["created"] for one in answers] == [True, False]
+        assert _ids(answers[0]) == _ids(answers[1])
+        assert not {*ids} & {*_ids(answers[0])}
+        builds.await_status(ids[0], "CANCELLED")
+        assert not any(one.endswith("arm64") for one in builds.tags(request))
+    builds.http.post("/mcp/killJob", json={"job_id": answers[0]["job_id"]})
 
 
 def test_builds_dispatched_by_hand_need_no_controller(builds: Builds, base: str) -> None:

@@ -82,6 +82,47 @@ def test_a_failure_of_another_is_named_with_its_build() -> None:
     assert "has not succeeded" in running.message
 
 
+def test_where_one_has_published_nothing_takes_that_back() -> None:
+    """Two may publish the same list at the same moment, and one of them fail afterwards."""
+    failed = replace(FIRST, status=Status.FAILED, failure=failure("publish", "PublishFailed", "x"))
+    whole = combined(failed, replace(PART, **PUBLISHED))
+    assert (whole.status, whole.failure, whole.digest) == (Status.SUCCEEDED, None, INDEX)
+    left = replace(failed, references=PUBLISHED["references"])  # a tag that could not be taken back
+    assert combined(left, PART).status is Status.FAILED
+
+
+def test_stopped_for_another_it_says_what_failed_there() -> None:
+    lost = replace(PART, status=Status.FAILED, failure=failure("test", "TestFailed", "test 1"))
+    stopped = replace(FIRST, status=Status.CANCELLED)
+    whole = combined(stopped, lost)
+    assert whole.status is Status.FAILED
+    assert whole.failure is not None
+    assert (whole.failure["reason"], whole.failed_in) == ("TestFailed", PART.job_id)
+    by_somebody = combined(stopped, replace(PART, status=Status.CANCELLED))
+    assert by_somebody.status is Status.CANCELLED
+
+
+def test_a_failure_of_one_counts_before_the_stop_of_another() -> None:
+    lost = replace(PART, status=Status.FAILED, failure=failure("test", "TestFailed", "test 1"))
+    others = [
+        Other(
+            "default.image-build-s390x.3", ("linux/s390x",), replace(lost, status=Status.CANCELLED)
+        ),
+        Other(PART.job_id, ("linux/arm64",), lost),
+    ]
+    whole = combine(FIRST, ["linux/amd64"], others)
+    assert whole.status is Status.FAILED
+    assert whole.failed_in == PART.job_id
+
+
+def test_a_failure_names_no_build_but_its_own() -> None:
+    """What a failure says comes from a file that a build could write."""
+    told = failure("build", "RunFailed", "x") | {"job_id": "default.image-build.somebody-elses"}
+    assert replace(FIRST, status=Status.FAILED, failure=told).failed_in == FIRST.job_id
+    odd = told | {"job_id": ["x"]}
+    assert replace(FIRST, status=Status.FAILED, failure=odd).failed_in == FIRST.job_id
+
+
 def test_its_own_failure_needs_no_other() -> None:
     own = failure("test", "TestFailed", "test 1 failed")
     failed = replace(FIRST, status=Status.FAILED, failure=own)
