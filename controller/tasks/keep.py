@@ -10,20 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.contract import image_names
 from controller.contract.results import failure
 from controller.tasks import intermediate
-from controller.tasks.destinations import SECRET, destination_of
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
-from controller.tasks.image_push import ImagePush
 from controller.tasks.phase import Phase, read_request
-from controller.tasks.phase_results import read_result
 from controller.tasks.process import Deadline
-from controller.tasks.registry import login
-from controller.tasks.storage import OwnerStorage
-from controller.tasks.tries import Tries
-from controller.tasks.vault import VaultSession
 
 
 def read(environment: TaskEnvironment) -> dict[str, Any]:
@@ -42,7 +34,10 @@ def work(phase: Phase) -> str:
             return "skipped"
         phase.log.say(f"the image is kept: {why}")
         phase.deadline = Deadline.after(intermediate.PUSH_SECONDS)
-        phase.fields["digest"] = _push(phase)
+        # Here: most builds keep nothing, and `finish` beside this one shall not wait for imports.
+        from controller.tasks import kept_image
+
+        phase.fields["digest"] = kept_image.push(phase)
     except PhaseFailed as error:
         _warn(phase, error)
     except DeadlinePassed:
@@ -58,24 +53,3 @@ def _warn(phase: Phase, error: PhaseFailed) -> None:
     message = phase.redactor.redact(error.message)
     phase.log.say(f"warning: the image is not kept: {error.reason}: {message}")
     phase.fields["problem"] = failure("keep", error.reason, message)
-
-
-def _push(phase: Phase) -> str:
-    environment = phase.environment
-    with VaultSession(environment, phase.redactor) as vault:
-        path = environment.intermediate_credentials_path
-        credential = vault.read(path, SECRET) if path else {}
-    place = destination_of(environment, environment.intermediate_repository, credential)
-    build = read_result(environment, "build")
-    if build is None or not build.get("image_id"):
-        raise PhaseFailed("TamperedResult", "the build's result is gone")
-    reference = image_names.intermediate(place.repository, environment.job_id)
-    tag = reference.removeprefix(f"{place.repository}:")
-    storage = OwnerStorage(environment, phase.request)
-    with storage.in_use(), login(environment.secrets_dir, place.credential) as authfile:
-        manifest = ImagePush(phase, storage, authfile).push(build, place)
-    Tries(phase.log, phase.deadline)(
-        f"giving {reference}", lambda: place.api.put_manifest(tag, manifest)
-    )
-    phase.log.say(f"kept {reference}@{manifest.digest}")
-    return manifest.digest
