@@ -28,13 +28,15 @@ PHASES = ("build", "test", "publish")
 class Case:
     """`steps` stand below FROM. With `cold` every run is of a commit that no cache knows.
 
-    `rounds` bounds how often it is run, where once takes long.
+    `rounds` bounds how often it is run, where once takes long. `goal` is the most that a figure
+    (`on_top` in seconds, or `ratio`) should be.
     """
 
     name: str
     steps: str
     cold: bool = False
     rounds: int | None = None
+    goal: tuple[str, float] | None = None
 
     def files(self, cluster: Cluster) -> dict[str, str]:
         """What the repository holds; in cold cases different each time."""
@@ -49,7 +51,7 @@ class Case:
 CASES = {
     case.name: case
     for case in (
-        Case("trivial", "RUN true"),
+        Case("trivial", "RUN true", goal=("on_top", 1.0)),
         Case("ten-steps", _TEN),
         Case("ten-steps-cold", _TEN, cold=True),
         Case("100-mb-cold", "RUN dd if=/dev/urandom of=/large bs=1M count=100", cold=True),
@@ -58,6 +60,7 @@ CASES = {
             f"RUN for n in $(seq 1 55); do {_WORK}; echo step $n of 55; done",
             cold=True,
             rounds=2,
+            goal=("ratio", 1.05),
         ),
     )
 }
@@ -75,13 +78,14 @@ class Builds:
         repository = self._cluster.create_git_repository(
             f"bench-{case.name}", case.files(self._cluster)
         )
-        return self.pairs(
+        figures = self.pairs(
             case.name,
             self.request(repository, case.name),
             "true",
             min(rounds, case.rounds or rounds),
             (case, repository) if case.cold else None,
         )
+        return figures | ({"goal": _goal(*case.goal, figures)} if case.goal else {})
 
     def request(self, repository: GitRepository, name: str) -> dict[str, Any]:
         """A request to build `main` of a repository of the cluster."""
@@ -143,6 +147,11 @@ class Builds:
         return took, status
 
 
+def _goal(name: str, most: float, figures: Mapping[str, Any]) -> dict[str, Any]:
+    found = figures[name]["median"] if isinstance(figures[name], dict) else figures[name]
+    return {"figure": name, "at_most": most, "reached": found <= most}
+
+
 def spread(values: list[float]) -> dict[str, float]:
     """Least, median and most, to hundredths."""
     return {
@@ -155,8 +164,13 @@ def spread(values: list[float]) -> dict[str, float]:
 def shown(name: str, figures: Mapping[str, Any]) -> str:
     """The figures of a case in two lines."""
     phases = ", ".join(f"{phase} {one['median']} s" for phase, one in figures["phases"].items())
-    return (
+    text = (
         f"{name}: {figures['service']['median']} s, plain {figures['plain']['median']} s, on top "
         f"{figures['on_top']['median']} s ({figures['on_top']['min']} to "
         f"{figures['on_top']['max']}), ratio {figures['ratio']}\n  phases: {phases}"
     )
+    if goal := figures.get("goal"):
+        words = goal["figure"].replace("_", " ")
+        text += f"\n  goal: {words} at most {goal['at_most']}: "
+        text += "reached" if goal["reached"] else "missed"
+    return text
