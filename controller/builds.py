@@ -78,6 +78,19 @@ class Builds:
         """The build now. Raises UnknownBuildError, MalformedRequestError, UnavailableError."""
         return await self._get(self.parse(job_id), alone=False)
 
+    async def own_end(self, child: DispatchedJob) -> Build | None:
+        """How a build that answers for others has ended itself; None where it has not.
+
+        Raises UnavailableError.
+        """
+        try:
+            build, complete = await self._fold(
+                child, await self._nomad.job(child.nomad_job_id, child.namespace)
+            )
+        except NotFoundError:
+            return None
+        return build if build.status.final and complete else None
+
     async def _get(self, child: DispatchedJob, *, alone: bool) -> Build:
         """The build; `alone`, where it is asked for by one that answers for several."""
         if kept := self._final.get(child.job_id):
@@ -86,22 +99,20 @@ class Builds:
             self._check_ours(child)
             job = await self._nomad.job(child.nomad_job_id, child.namespace)
         except NotFoundError:
-            return await self._forgotten(child)
+            return await self._forgotten(child, alone=alone)
         build, complete = await self._fold(child, job)
-        if image_index.others(build.config):
-            if alone:  # a dispatch by hand may name any build, this one too
-                raise UnknownBuildError.of(child.job_id)
-            build = await self._with_others(build)
-        if not build.status.final:
-            return build
-        if not complete:
-            record = await self._history.get(child.job_id)
-            if record is None:
+        if build.status.final and not complete:
+            try:
+                return await self._forgotten(child, alone=alone)
+            except UnknownBuildError:
                 return _uncertain(build)
-            build = record.build
-        return self._final.put(child.job_id, build)
+        if image_index.others(build.config):
+            build = await self._with_others(build, alone=alone)
+        return self._final.put(child.job_id, build) if build.status.final else build
 
-    async def _with_others(self, build: Build) -> Build:
+    async def _with_others(self, build: Build, *, alone: bool) -> Build:
+        if alone:  # a dispatch by hand may name any build, this one too
+            raise UnknownBuildError.of(build.job_id)
         found = image_index.others(build.config)
         others = await asyncio.gather(*(self._other(build, one) for one in found))
         return combine(build, (build.config or {})[image_index.FIELD]["platforms"], others)
@@ -119,13 +130,16 @@ class Builds:
         if child.namespace != self._namespace or child.parent not in self._parents:
             raise NotFoundError(child.nomad_job_id)
 
-    async def _forgotten(self, child: DispatchedJob) -> Build:
+    async def _forgotten(self, child: DispatchedJob, *, alone: bool) -> Build:
+        """A build that Nomad does not have any more, or its node."""
         # Several deployments may share one Consul: the others' builds do not exist here.
-        ours = child.job_id.startswith(self._begin)
-        record = await self._history.get(child.job_id) if ours else None
-        if record is None:
+        if not child.job_id.startswith(self._begin):
             raise UnknownBuildError.of(child.job_id)
-        return self._final.put(child.job_id, record.build)
+        if record := await self._history.get(child.job_id):
+            return self._final.put(child.job_id, record.build)
+        if own := await self._history.waiting(child.job_id):
+            return await self._with_others(own, alone=alone)
+        raise UnknownBuildError.of(child.job_id)
 
     async def _fold(self, child: DispatchedJob, job: dict[str, Any]) -> tuple[Build, bool]:
         """The build, and whether everything that a final build should have could be read."""

@@ -123,7 +123,7 @@ async def running(
         tickets=tickets,
     )
     tasks = [
-        asyncio.create_task(watch.run(recorder.ended, history.recorded)),
+        asyncio.create_task(watch.run(recorder.ended, history.recorded, history.all_waiting)),
         asyncio.create_task(health.run()),
         asyncio.create_task(retention.run()),
         asyncio.create_task(gauges.run()),

@@ -16,7 +16,7 @@ from typing import Any
 
 from controller.clients import nomad_events
 from controller.clients.nomad import NomadClient
-from controller.contract.job_id import DispatchedJob
+from controller.contract.job_id import DispatchedJob, parse
 from controller.errors import ServiceError
 from controller.fold import is_over
 from controller.metrics import Metrics
@@ -26,6 +26,7 @@ from controller.wakeup import Signal
 
 log = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0  # seconds between attempts
+Names = Callable[[], Awaitable[set[str]]]
 Ended = Callable[[DispatchedJob], Awaitable[bool]]
 
 
@@ -61,25 +62,29 @@ class Watch:
         for signal in [one for signals in self._signals.values() for one in signals]:
             signal.fire()
 
-    async def run(self, ended: Ended, recorded: Callable[[], Awaitable[set[str]]]) -> None:
+    async def run(self, ended: Ended, recorded: Names, waiting: Names) -> None:
         """Watch until cancelled. `ended` is called for each build that may have ended.
 
         It answers whether the end is dealt with; if not, it is called again after the next list.
-        `recorded` names the builds (job_id) that were dealt with before this process began.
+        `recorded` names the builds (job_id) that were dealt with before this process began,
+        `waiting` those that have ended, but not all that they answer for: Nomad may have forgotten
+        them.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._relist(recorded))
+            group.create_task(self._relist(recorded, waiting))
             group.create_task(self._follow_events())
             for _ in range(2):
                 group.create_task(self._deal_with_ends(ended))
 
-    async def _relist(self, recorded: Callable[[], Awaitable[set[str]]]) -> None:
+    async def _relist(self, recorded: Names, waiting: Names) -> None:
         known = False
         while True:
             try:
                 if not known:
                     self._recorded, known = await recorded(), True
                 self._take(await self._nomad.children(self._prefix))
+                for job_id in await waiting():
+                    self._queue(parse(job_id))
             except ServiceError as error:
                 log.warning("builds could not be listed: %s", error.message)
             self._wake_all()

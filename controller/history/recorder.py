@@ -60,6 +60,7 @@ class Recorder:
         if build.lost_parts or build.status in (Status.FAILED, Status.CANCELLED):
             await self._stop_parts(build)
         if not build.status.final:
+            await self._keep_own_end(build, child)
             return False
         if image_index.FIELD in (build.config or {}) and not build.platform_jobs:
             await self._tell_whole(build)
@@ -76,6 +77,13 @@ class Recorder:
             if webhook:
                 self._deliveries.wake()
         return True
+
+    async def _keep_own_end(self, build: Build, child: DispatchedJob) -> None:
+        """The others may run for long, and Nomad forget this one meanwhile."""
+        if not build.platform_jobs or await self._history.waiting(build.job_id):
+            return
+        if own := await self._builds.own_end(child):
+            await self._history.keep_waiting(own)
 
     async def _tell_whole(self, part: Build) -> None:
         """Look at the build that answers for this one: it may have waited for its end."""

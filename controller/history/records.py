@@ -5,6 +5,7 @@
     nomad-build-service/removed/JOB_ID           it was cleaned up, so nobody records it again
     nomad-build-service/webhooks/JOB_ID          its webhook is still to be delivered
     nomad-build-service/webhook-ends/JOB_ID      what became of its webhook
+    nomad-build-service/waiting/JOB_ID           it has ended, but not yet all that it answers for
 
 Record and summary are written in one transaction by whichever controller sees the end first, once,
 and never changed. So a summary that was read may be kept as long as its key is there.
@@ -30,7 +31,8 @@ PREFIX = "nomad-build-service/history/"
 REMOVED = "nomad-build-service/removed/"
 WEBHOOKS = "nomad-build-service/webhooks/"
 WEBHOOK_ENDS = "nomad-build-service/webhook-ends/"
-OF_A_BUILD = (WEBHOOKS, WEBHOOK_ENDS)  # beside its record, and removed with it
+WAITING = "nomad-build-service/waiting/"
+OF_A_BUILD = (WEBHOOKS, WEBHOOK_ENDS, WAITING)  # beside its record, and removed with it
 _SCHEMA = 1
 _SUMMARIES = 50_000  # kept in memory, a few hundred bytes each
 _SINGLE = 8  # so many missing summaries of a day are read one by one, more with the whole day
@@ -60,6 +62,25 @@ class History:
         raw = await self._consul.value(PREFIX + job_id)
         return None if raw is None else _decode(raw)
 
+    async def keep_waiting(self, build: Build) -> None:
+        """Keep the end of a build alone that answers for others, which may run for long.
+
+        Meanwhile Nomad may forget the build, or its node go away.
+        """
+        await self._consul.transaction(
+            consul.absent(REMOVED + build.job_id),
+            consul.create(WAITING + build.job_id, encode(build, {})),
+        )
+
+    async def waiting(self, job_id: str) -> Build | None:
+        """What `keep_waiting` kept."""
+        raw = await self._consul.value(WAITING + job_id)
+        return None if raw is None else _decode(raw).build
+
+    async def all_waiting(self) -> set[str]:
+        """The job_ids of what is kept so."""
+        return await self._below(WAITING)
+
     async def recorded(self) -> set[str]:
         """The job_ids that need no record: those that have one, and those cleaned up."""
         return await self._below(PREFIX) | await self.removed()
@@ -81,6 +102,7 @@ class History:
         return await self._consul.transaction(
             consul.absent(REMOVED + build.job_id),
             consul.create(PREFIX + build.job_id, encode(build, tails, most)),
+            consul.delete(WAITING + build.job_id),
             *beside,
         )
 

@@ -163,6 +163,28 @@ def test_where_one_fails_the_others_are_stopped(
     }
 
 
+def test_the_end_of_one_is_kept_while_it_waits_for_another(builds: Builds, base: str) -> None:
+    """Nomad forgets a job some hours after its submission, whatever another one does."""
+    repository = builds.repository(
+        {"Dockerfile": f'FROM {base}\nRUN test "$(uname -m)" = x86_64 || sleep 15\n'}
+    )
+    job_id = builds.submit(builds.request(repository, platforms=BOTH))
+    status = builds.await_status(job_id, "PUBLISHING")
+    builds.await_end(nomad_job_id(job_id))
+    eventually("its end is kept", lambda: _kept(builds, f"waiting/{job_id}"))
+    quoted = nomad_job_id(job_id).replace("/", "%2F")
+    builds.nomad.delete(f"/v1/job/{quoted}", params={"purge": "true"}).raise_for_status()
+    status = builds.status(job_id)
+    assert status["status"] == "PUBLISHING"
+    assert "linux/arm64" in status["message"]
+    status = builds.await_status(job_id, "SUCCEEDED", seconds=120)
+    assert status["references"]
+    assert builds.tags(status["config"]) == ["v1"]
+    record = eventually("the record", lambda: _recorded(builds, job_id), 60)
+    assert record["digest"] == status["digest"]
+    assert not _kept(builds, f"waiting/{job_id}")
+
+
 def test_a_kill_stops_all(builds: Builds, base: str) -> None:
     repository = builds.repository({"Dockerfile": f"FROM {base}\nRUN echo here; sleep 300\n"})
     job_id = builds.submit(builds.request(repository, platforms=BOTH))
@@ -385,11 +407,16 @@ def test_a_check_names_the_classes(builds: Builds, base: str) -> None:
 
 
 def _recorded(builds: Builds, job_id: str) -> dict[str, Any] | None:
+    found = _kept(builds, f"history/{job_id}")
+    return dict(found["build"]) if found else None
+
+
+def _kept(builds: Builds, key: str) -> dict[str, Any] | None:
     raw = httpx.get(
-        f"{builds.cluster.consul.address}/v1/kv/nomad-build-service/history/{job_id}?raw",
+        f"{builds.cluster.consul.address}/v1/kv/nomad-build-service/{key}?raw",
         headers=builds.cluster.consul.headers,
     )
-    return dict(raw.json()["build"]) if raw.status_code == 200 else None
+    return dict(raw.json()) if raw.status_code == 200 else None
 
 
 def _ids(answer: dict[str, Any]) -> list[str]:
