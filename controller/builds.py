@@ -137,7 +137,7 @@ class Builds:
             raise UnknownBuildError.of(child.job_id)
         if record := await self._history.get(child.job_id):
             return self._final.put(child.job_id, record.build)
-        if own := await self._history.waiting(child.job_id):
+        if child.parent in self._parents and (own := await self._history.waiting(child.job_id)):
             return await self._with_others(own, alone=alone)
         raise UnknownBuildError.of(child.job_id)
 

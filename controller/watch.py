@@ -84,7 +84,9 @@ class Watch:
                     self._recorded, known = await recorded(), True
                 self._take(await self._nomad.children(self._prefix))
                 for job_id in await waiting():
-                    self._queue(parse(job_id))
+                    # A class may be gone, or be another deployment's.
+                    if child := self._child(parse(job_id).nomad_job_id):
+                        self._queue(child)
             except ServiceError as error:
                 log.warning("builds could not be listed: %s", error.message)
             self._wake_all()
