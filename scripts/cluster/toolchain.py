@@ -205,6 +205,6 @@ def _is_of_a_cluster(folder: Path) -> bool:
 
 if __name__ == "__main__":
     try:
-        Toolchain(os.environ).obtain(PROGRAMS)
+        Toolchain(os.environ).obtain(sys.argv[1:] or PROGRAMS)
     except ClusterError as error:
         sys.exit(str(error))
