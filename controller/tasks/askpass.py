@@ -59,11 +59,15 @@ def write_answers(
 
 
 def answer(answers_file: str, arguments: Sequence[str]) -> int:
-    """Serve one callback of Git's. Never returns for SSH: the process becomes ssh."""
+    """Serve one callback of Git's. For SSH the process becomes ssh, if the node has it."""
     answers = json.loads(Path(answers_file).read_text())
     prompt = re.match(r"(Username|Password) for ['\"](?P<url>[^'\"]*)['\"]", arguments[0])
     if len(arguments) != 1 or not prompt:
-        os.execvp("ssh", ["ssh", *answers["ssh"], *arguments])  # noqa: S606  no shell is the point
+        try:
+            os.execvp("ssh", ["ssh", *answers["ssh"], *arguments])  # noqa: S606  no shell, the point
+        except OSError as error:
+            sys.stderr.write(f"ssh cannot be run: {error}\n")
+            return 127
     asked_host = prompt["url"].partition("://")[2].rpartition("@")[2].partition("/")[0]
     field = prompt[1].lower()
     if asked_host != answers["host"] or not answers[field]:
