@@ -35,6 +35,8 @@ _SERVER = (
     (
         r"(?i)repository (?:.* )?not found|repository .*does not exist|cannot find repository"
         r"|project .*could not be found|does not appear to be a git repository"
+        # Of a path that is not there, `git-upload-pack --strict` says this since Git 2.39.4.
+        r"|detected dubious ownership in repository"
         r"|returned error: 404",
         "GitRepositoryNotFound",
     ),

@@ -32,6 +32,10 @@ _TO = "fatal: unable to access 'https://git.example.com/a/b/': "
             ["fatal: './a/b.git' does not appear to be a git repository", _NO_CONNECTION],
             "GitRepositoryNotFound",
         ),
+        (
+            ["fatal: detected dubious ownership in repository at './a/b.git'", _NO_CONNECTION],
+            "GitRepositoryNotFound",
+        ),
         (["ERROR: Repository not found.", _NO_CONNECTION], "GitRepositoryNotFound"),
         (["remote: Repository not found."], "GitRepositoryNotFound"),
         (
