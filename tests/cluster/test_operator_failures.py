@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from builds import Builds
-from controllers import serving
-from probe import PREFIX, copy_of_image_build, vault_roles, with_own_role
+from probe import with_environment
 from test_build_failures import check
-
-from cluster.cluster import Cluster
 
 pytestmark = pytest.mark.slow
 # All that is asked of one before it is trusted with a Dockerfile.
 OLD_BUILDAH = "#!/bin/sh\necho 'buildah version 1.28.2 (image-spec 1.0.2, runtime-spec 1.0.2)'\n"
-
-
-@contextmanager
-def with_environment(builds: Builds, directory: Path, env: dict[str, str]) -> Iterator[Builds]:
-    """The service with some variables of its tasks changed."""
-    cluster: Cluster = builds.cluster
-
-    def change(task: dict[str, Any]) -> None:
-        with_own_role(task)
-        task["Env"].update(env)
-
-    with (
-        vault_roles(cluster),
-        copy_of_image_build(builds, change),
-        serving(cluster, directory, {"NBS_NAME_PREFIX": f"{PREFIX}-"}) as one,
-    ):
-        yield Builds(cluster, one.address)
 
 
 def test_a_pull_credential_that_is_refused(builds: Builds, tmp_path: Path) -> None:
