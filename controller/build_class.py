@@ -14,6 +14,8 @@ from controller.errors import InvalidFieldsError
 from controller.settings import BuildClass
 
 _PHASES = ("build", "test", "publish")
+_PUBLISH_MEMORY = 256  # MB, at least: a small class's half would not do for a push
+Needs = Mapping[tuple[str, str], int]
 
 
 def by_architecture(
@@ -51,7 +53,10 @@ def choose(parents: Mapping[str, BuildClass], document: Mapping[str, Any]) -> st
     fitting = [(job, one) for job, one in candidates.items() if _fits(one, needs, archs, named)]
     if not fitting:
         field = "platforms" if archs and not needs else "resource_limits"
-        wanted = ", ".join(f"{name} {amount}" for name, amount in needs.items())
+        wanted = ", ".join(
+            f"{name} {amount}{f' for phase {phase}' if phase else ''}"
+            for (phase, name), amount in needs.items()
+        )
         asked = " and ".join(
             part for part in (wanted, f"architecture {' or '.join(archs)}" if archs else "") if part
         )
@@ -73,19 +78,18 @@ def _arch(platform: object) -> str:
     return str(platform).split("/")[1]
 
 
-def _needs(limits: Mapping[str, Any]) -> dict[str, int]:
-    """The largest amount asked for, globally or for a phase."""
-    needs: dict[str, int] = {}
-    for part in (limits, *(limits.get(phase) or {} for phase in _PHASES)):
-        for name in ("cpu", "memory", "disk"):
-            if part.get(name):
-                needs[name] = max(needs.get(name, 0), int(part[name]))
-    return needs
+def _needs(limits: Mapping[str, Any]) -> Needs:
+    """The amounts asked for, by the phase that they are of; empty for the build as a whole."""
+    parts = {"": limits, **{phase: limits.get(phase) or {} for phase in _PHASES}}
+    return {
+        (phase, name): int(part[name])
+        for phase, part in parts.items()
+        for name in ("cpu", "memory", "disk")
+        if part.get(name)
+    }
 
 
-def _fits(
-    one: BuildClass, needs: Mapping[str, int], archs: Sequence[str], named: str | None
-) -> bool:
+def _fits(one: BuildClass, needs: Needs, archs: Sequence[str], named: str | None) -> bool:
     # A class that names no architecture runs wherever Nomad places it. What no class says it runs
     # may be emulated all the same, where somebody names the class.
     return _has(one, needs) and (
@@ -93,9 +97,19 @@ def _fits(
     )
 
 
-def _has(one: BuildClass, needs: Mapping[str, int]) -> bool:
-    has = {"cpu": one.cpu, "memory": max(one.memory, one.memory_max), "disk": one.disk}
-    return all(has[name] >= amount for name, amount in needs.items())
+def _has(one: BuildClass, needs: Needs) -> bool:
+    return all(_gives(one, phase)[name] >= amount for (phase, name), amount in needs.items())
+
+
+def _gives(one: BuildClass, phase: str) -> dict[str, int]:
+    """What the pack's job has for a phase's task, or for the build as a whole."""
+    share = 2 if phase in ("test", "publish") else 1
+    most = _PUBLISH_MEMORY if phase == "publish" else one.memory_max
+    return {
+        "cpu": one.cpu // share,
+        "memory": max(one.memory // share, most),
+        "disk": one.disk,
+    }
 
 
 def _size(one: BuildClass) -> tuple[int, int, int, bool, str]:
@@ -108,4 +122,5 @@ def _none_fits(parents: Mapping[str, BuildClass], field: str, problem: str) -> I
         + "".join(f", {arch}" for arch in (one.arch, *one.emulates) if arch)
         for one in parents.values()
     )
-    return InvalidFieldsError([Problem(field, problem, f"build classes: {classes}")])
+    halves = "phases test and publish have half of a class's cpu and memory"
+    return InvalidFieldsError([Problem(field, problem, f"build classes: {classes}; {halves}")])

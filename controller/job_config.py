@@ -261,7 +261,8 @@ class JobConfig(Strict):
         default_factory=ResourceLimits,
         json_schema_extra={"default": {}},
         examples=[{"memory": 4096}],
-        description="What the build needs; the smallest build class that has it is taken.",
+        description="What the build, or a phase of it, needs; the smallest build class that has it "
+        "is taken. A build or a test that uses more memory than was asked for it is ended.",
     )
     build_class: Annotated[str, Kind("build-class", 64)] | None = Field(
         None,

@@ -64,6 +64,13 @@ _ALL = (
         "the network from the build node.",
     ),
     Reason(
+        "GitServerNotTrusted",
+        _OPERATOR,
+        False,
+        "The build node does not trust the Git server's certificate: check its name and dates, and "
+        "have its authority among those that the node's system (driver docker: the image) knows.",
+    ),
+    Reason(
         "GitHostNotAllowed",
         _AUTHOR,
         False,

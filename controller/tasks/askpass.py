@@ -62,12 +62,16 @@ def write_answers(
 
 
 def answer(answers_file: str, arguments: Sequence[str]) -> int:
-    """Serve one callback of Git's. Never returns for SSH: the process becomes ssh."""
+    """Serve one callback of Git's. For SSH the process becomes ssh, if the node has it."""
     with open(answers_file, encoding="utf-8") as file:  # noqa: PTH123  pathlib takes too long
         host, username, password, *ssh = file.read().split("\0")
     asked, _, url = arguments[0].partition(" for ")
     if len(arguments) != 1 or asked not in ("Username", "Password") or url[:1] not in ("'", '"'):
-        os.execvp("ssh", ["ssh", *ssh, *arguments])  # noqa: S606  no shell is the point
+        try:
+            os.execvp("ssh", ["ssh", *ssh, *arguments])  # noqa: S606  no shell is the point
+        except OSError as error:
+            sys.stderr.write(f"ssh cannot be run: {error}\n")
+            return 127
     server = url[1:].partition(url[0])[0].partition("://")[2].partition("/")[0]
     value = username if asked == "Username" else password
     if server.rpartition("@")[2] != host or not value:

@@ -26,7 +26,7 @@ from controller.contract import git_names
 from controller.contract.field_error import FieldError
 from controller.contract.patch import digest
 from controller.contract.patterns import any_matches
-from controller.tasks import large_files
+from controller.tasks import git_failures, large_files
 from controller.tasks.askpass import write_answers
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
@@ -34,7 +34,6 @@ from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline, capture, run
 from controller.tasks.stalling import StallGuard
 
-_FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}\Z")
 _PATHS = 50  # of a patch, in the outcome
 _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?!//)")
@@ -51,31 +50,12 @@ _SETTINGS = (
     "gc.auto=0",
     "advice.detachedHead=false",
     "submodule.recurse=false",
+    # Bytes a second: while a server puts a large repository together, its signs of life are no more
+    # than that. One that is ever so slow has until the build's deadline.
     "http.lowSpeedLimit=1",
 )
 
 _GRACE = 2  # seconds
-# Git's messages, first match wins. https://github.com/git/git (remote-curl.c, transport.c, sshd)
-_FAILURES = (
-    (r"couldn't find remote ref|not our ref|no such ref|bad object", "GitRefNotFound"),
-    (r"Host key verification failed|No .* host key is known", "GitHostKeyUnknown"),
-    (
-        r"Authentication failed|could not read (?:Username|Password)|terminal prompts disabled"
-        r"|Permission denied \(|HTTP 40[13]|returned error: 40[13]|access denied",
-        "GitAuthenticationFailed",
-    ),
-    (
-        r"repository .* not found|does not appear to be a git repository|returned error: 404"
-        r"|No such file or directory",
-        "GitRepositoryNotFound",
-    ),
-    (
-        r"Could not resolve host|Connection refused|Connection timed out|Failed to connect"
-        r"|Operation too slow|Network is unreachable|Connection reset|returned error: 5\d\d"
-        r"|Could not read from remote repository|early EOF|unexpected disconnect",
-        "GitUnreachable",
-    ),
-)
 
 
 class Repository:
@@ -126,8 +106,7 @@ class Repository:
         try:
             env = self._env()
             self._git(env, "init", "--quiet", "--template=")
-            self._fetch_ref(env, ref)
-            self._git(env, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+            self._check_out(env, ref)
             commit = self._commit(env)
             self._fetch_large_files(env, self._target, self._url)
             if submodules:
@@ -139,22 +118,23 @@ class Repository:
             shutil.rmtree(self._private, ignore_errors=True)
         return commit
 
-    def _fetch_ref(self, env: dict[str, str], ref: str) -> None:
-        shallow = ("fetch", "--quiet", "--depth", "1", "--no-tags", "--no-recurse-submodules")
-        if _FULL_COMMIT.match(ref):
-            self._git(env, *shallow, "--", self._url, ref)
-            return
+    def _check_out(self, env: dict[str, str], ref: str) -> None:
+        shallow = ("--depth", "1", "--no-tags", "--no-recurse-submodules")
         try:
-            self._git(env, *shallow, "--", self._url, ref)
+            self._ask(env, "fetch", "--quiet", *shallow, "--", self._url, ref)
         except PhaseFailed as failed:
             if failed.reason != "GitRefNotFound" or not _SHORT_COMMIT.match(ref):
                 raise
-            self._fetch_short_commit(env, ref)
+            commit = self._find_commit(env, ref)
+            # The commit's files are still to come: Git asks for them as it writes them.
+            self._ask(env, "checkout", "--quiet", "--detach", commit)
+        else:
+            self._git(env, "checkout", "--quiet", "--detach", "FETCH_HEAD")
 
-    def _fetch_short_commit(self, env: dict[str, str], short: str) -> None:
+    def _find_commit(self, env: dict[str, str], short: str) -> str:
         """No server resolves an abbreviated commit: fetch the history without files, then look."""
         self._log.say(f"{short} is no branch or tag: looking for a commit that begins so")
-        self._git(
+        self._ask(
             env,
             "fetch",
             "--quiet",
@@ -175,18 +155,7 @@ class Repository:
             raise PhaseFailed(
                 "GitRefNotFound", f"no branch, tag or single commit of the repository is {short}"
             )
-        self._git(
-            env,
-            "fetch",
-            "--quiet",
-            "--depth",
-            "1",
-            "--no-tags",
-            "--no-recurse-submodules",
-            "--",
-            self._url,
-            commit,
-        )
+        return commit
 
     def _fetch_submodules(self, env: dict[str, str], tree: Path) -> None:
         """The submodules of a checkout, then theirs."""
@@ -199,7 +168,7 @@ class Repository:
         )
         for entry in filter(None, urls.split("\0")):
             self._check_host(entry.partition("\n")[2])
-        self._git(env, "submodule", "--quiet", "update", "--depth", "1", "--jobs", "2", cwd=tree)
+        self._ask(env, "submodule", "--quiet", "update", "--depth", "1", "--jobs", "2", cwd=tree)
         _, listed, _ = capture(
             self._argv("ls-files", "--stage", "-z"), self._deadline, env=env, cwd=tree
         )
@@ -227,7 +196,10 @@ class Repository:
         begun = time.monotonic()
         argv = self._argv(*options, "lfs", "pull")
         if run(argv, self._heard, self._watched(), env=env, cwd=tree):
-            raise large_files.failure(self._said, lambda: self._failure("lfs pull"))
+            host = host_of(self._url)
+            raise large_files.failure(
+                self._said, lambda: git_failures.failure("lfs pull", self._said, host)
+            )
         argv = self._argv(*options, "lfs", "ls-files", "--name-only")
         _, names, _ = capture(argv, self._deadline, env=env, cwd=tree)
         paths = [tree / name for name in names.split("\n") if name]
@@ -292,12 +264,24 @@ class Repository:
         os.utime(self._target, moment)
 
     def _git(self, env: dict[str, str], *arguments: str, cwd: Path | None = None) -> None:
+        """Run a command that needs this node alone."""
+        self._run(env, arguments, self._deadline, cwd)
+
+    def _ask(self, env: dict[str, str], *arguments: str, cwd: Path | None = None) -> None:
+        """Run a command that asks a Git server."""
+        self._run(env, arguments, self._watched(), cwd, host_of(self._url))
+
+    def _run(
+        self,
+        env: dict[str, str],
+        arguments: tuple[str, ...],
+        deadline: Deadline,
+        cwd: Path | None,
+        host: str = "",
+    ) -> None:
         self._said.clear()
-        code = run(
-            self._argv(*arguments), self._heard, self._watched(), env=env, cwd=cwd or self._target
-        )
-        if code != 0:
-            raise self._failure(arguments[0])
+        if run(self._argv(*arguments), self._heard, deadline, env=env, cwd=cwd or self._target):
+            raise git_failures.failure(arguments[0], self._said, host)
 
     def _watched(self) -> Deadline:
         """The deadline, and an end before it where nothing comes from the server any more."""
@@ -345,17 +329,6 @@ class Repository:
                 if name in os.environ
             },
         }
-
-    def _failure(self, action: str) -> PhaseFailed:
-        for pattern, reason in _FAILURES:
-            for line in self._said:
-                if re.search(pattern, line):
-                    message, host = line.removeprefix("fatal: "), host_of(self._url)
-                    if reason == "GitUnreachable" and host not in message:
-                        message = f"{host}: {message}"
-                    return PhaseFailed(reason, message)
-        last = self._said[-1] if self._said else "Git gave no message"
-        return PhaseFailed("GitFetchFailed", f"git {action}: {last}")
 
 
 def _numstat(patch: str, counted: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _SETTINGS = (
 )
 # What git-lfs says, first match wins (git-lfs/tq, git-lfs/lfshttp, git-lfs/lfsapi).
 _FAILURES = (
+    (r"x509: ", "GitServerNotTrusted"),
     (
         r"Authentication required|Authorization error|Bad credentials|credentials for .* not found"
         r"|(?:response|HTTP|Client error):.*\b40[13]\b",

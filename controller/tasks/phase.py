@@ -25,6 +25,7 @@ from controller.contract.results import SCHEMA, failure
 from controller.tasks.disk import DiskFloor
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed, Stopped
+from controller.tasks.memory_limit import limited
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.phase_results import of_bounded_size
 from controller.tasks.process import Deadline
@@ -97,6 +98,8 @@ def run(
             # Publishing writes little, and frees the node of the build.
             floor.check if name in ("build", "test") else None,
         )
+        if name == "build":  # of phase test, the tests alone are what the request limits
+            phase.deadline = limited(phase.deadline, phase.request, name)
         status = work(phase)
     except PhaseFailed as error:
         status, failed = "failed", _failure(name, log, redactor, error)

@@ -42,6 +42,17 @@ class Deadline:
         if self.guard:
             self.guard()
 
+    def guarded(self, guard: Callable[[], None]) -> Deadline:
+        """The same moment, with one guard more."""
+        before = self.guard
+
+        def check() -> None:
+            if before:
+                before()
+            guard()
+
+        return Deadline(self.at, self.seconds, check)
+
     @property
     def remaining(self) -> float:
         """Seconds left, never negative."""

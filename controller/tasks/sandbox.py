@@ -92,8 +92,8 @@ class Sandbox:
     def probe(self, argv: Sequence[str]) -> str:
         """Standard output of a trusted program that proves that namespaces can be had here.
 
-        Raises PhaseFailed(UserNamespaceUnavailable). Under some seccomp profiles
-        `unshare --map-auto` hangs for ever, hence the time limit.
+        Raises PhaseFailed: UserNamespaceUnavailable, or NodeNotPrepared where there is no such
+        program. Under some seccomp profiles `unshare --map-auto` hangs, hence the time limit.
         """
         try:
             code, output, said = self.capture(argv, Deadline.after(_PROBE_SECONDS))
@@ -105,6 +105,8 @@ class Sandbox:
             ) from error
         except OSError as error:
             raise PhaseFailed("NodeNotPrepared", f"unshare cannot be run: {error}") from error
+        if code and "failed to execute" in said:  # unshare's words: the namespaces are there
+            raise PhaseFailed("NodeNotPrepared", f"{argv[0]} cannot be run: {said.strip()}")
         if code:
             message = f"{argv[0]} cannot be run in a namespace: {said.strip()}"
             if self._in_container and "unshare failed" in said:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.process import Deadline
+from controller.tasks.process_tree import descendants
 from controller.tasks.tries import Transient
 
 _LOOK_EVERY = 1.0  # seconds
@@ -43,13 +44,7 @@ class StallGuard:
 
     def within(self, deadline: Deadline) -> Deadline:
         """The same moment, watched by this guard as well."""
-
-        def check() -> None:
-            if deadline.guard:
-                deadline.guard()
-            self.check()
-
-        return Deadline(deadline.at, deadline.seconds, check)
+        return deadline.guarded(self.check)
 
     def check(self) -> None:
         """Look, at most once a second. Raises what `failure` gives."""
@@ -57,7 +52,7 @@ class StallGuard:
         if now - self._looked_at < _LOOK_EVERY:
             return
         self._looked_at = now
-        moved = sum(_io(pid) for pid in _descendants(os.getpid()) if self._counts(pid))
+        moved = sum(_io(pid) for pid in descendants(os.getpid()) if self._counts(pid))
         if moved != self._seen:
             self._seen, self._moved_at = moved, now
         elif now - self._moved_at >= self._seconds:
@@ -70,16 +65,6 @@ class StallGuard:
             return Path(f"/proc/{pid}/comm").read_text().strip() != self._aside
         except OSError:
             return False
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    try:
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return  # it has ended meanwhile
-    for child in map(int, listed.split()):
-        yield child
-        yield from _descendants(child)
 
 
 def _io(pid: int) -> int:

@@ -18,6 +18,7 @@ from controller.tasks import bill_of_materials, sealing
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.memory import MemoryWatch
+from controller.tasks.memory_limit import limited
 from controller.tasks.phase import Phase, read_request
 from controller.tasks.phase_results import read_result
 from controller.tasks.platforms import registration
@@ -53,10 +54,9 @@ def work(phase: Phase) -> str:
         return "skipped"
     storage = OwnerStorage(phase.environment, phase.request)
     # The time of the phase begins now, not while it waited.
-    phase.started, deadline = (
-        datetime.now(UTC),
-        Deadline.after(phase.deadline.seconds, phase.deadline.guard),
-    )
+    phase.started = datetime.now(UTC)
+    deadline = Deadline.after(phase.deadline.seconds, phase.deadline.guard)
+    deadline = limited(deadline, phase.request, "test")
     with storage.in_use():
         # Without platforms asked for, there is one image, and which platform it is goes unsaid.
         images = build.get("images") or {"": build["image_id"]}
@@ -155,6 +155,9 @@ class _Tests:
                 command=shown,
                 step=f"test {number}/{of}",
             ) from None
+        except PhaseFailed as error:
+            where = {"command": shown, "step": f"test {number}/{of}"}
+            raise PhaseFailed(error.reason, error.message, **where | error.details) from error
         finally:
             record["duration_seconds"] = round(time.monotonic() - started, 3)
             record["output_tail"] = command.tail

@@ -315,7 +315,7 @@ variable "prune_cron" {
 # Build classes
 
 variable "build_classes" {
-  description = "Sizes of builds by name. `default` is the job image-build; every other (up to 8) is a job image-build-NAME. cpu in MHz; memory, memory_max (0: none), disk in MB; arch as in the node attribute cpu.arch, empty for any; constraints as Nomad's; emulates: further architectures whose programs its nodes run by emulation, may be left out. A request for several platforms gets an allocation for each architecture where each has a class that names it."
+  description = "Sizes of builds by name. `default` is the job image-build; every other (up to 8) is a job image-build-NAME. cpu in MHz; memory, memory_max (0: none), disk in MB; phases test and publish have half of cpu and memory; arch as in the node attribute cpu.arch, empty for any; constraints as Nomad's; emulates: further architectures whose programs its nodes run by emulation, may be left out. A request for several platforms gets an allocation for each architecture where each has a class that names it."
   type = map(object({
     cpu         = number
     memory      = number

@@ -126,8 +126,10 @@ def create(
     )
     if done.returncode != 0:
         raise ClusterError(f"git init {bare}: {done.stderr.strip()}")
-    # Full commits are fetched by id; servers in the field allow it, git's default does not.
-    repository._git("config", "uploadpack.allowAnySHA1InWant", "true")
+    # Full commits are fetched by id, short ones are looked for in a history without files; servers
+    # in the field allow both, git's default does not.
+    for setting in ("allowAnySHA1InWant", "allowFilter"):
+        repository._git("config", f"uploadpack.{setting}", "true")
     repository.commit = repository.push(source, message="first commit")
     return repository
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from builds import Builds
 from issuing import Issuer, issuing
+from listening import Metadata, metadata_service
 
 from cluster.cluster import Cluster
 
@@ -20,3 +21,10 @@ def builds(cluster: Cluster, controller_address: str) -> Builds:
 def issuer(cluster: Cluster) -> Iterator[Issuer]:
     with issuing(cluster) as one:
         yield one
+
+
+@pytest.fixture
+def metadata() -> Iterator[Metadata]:
+    """A metadata service that none but this host has reached at the end."""
+    with metadata_service() as service:
+        yield service

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from builds import GIT_SSH, Builds, nomad_job_id
 from fault_proxy import Fault, FaultProxy, fault_times, proxy
+from listening import free_port
 
 from cluster.cluster import Cluster
+from cluster.http import status_of
+from cluster.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 STALL = 3  # seconds
 BOUND = 60  # seconds, far below a build's timeout
+TOKENS = "/token"
+TOKEN_REGISTRY = """\
+version: 0.1
+storage:
+  filesystem:
+    rootdirectory: {directory}/data
+http:
+  addr: 127.0.0.1:{port}
+auth:
+  token:
+    realm: {realm}
+    service: registry
+    issuer: tokens
+    rootcertbundle: {certificates}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +139,52 @@ def test_a_base_images_registry_that_fails_twice(impatient: Builds, fault: Fault
     impatient.assert_clean(impatient.await_end(nomad_job_id(status["job_id"]))["ID"])
 
 
+@pytest.mark.parametrize("fault", ["half", "reset"])
+def test_a_registry_that_breaks_off_every_push(impatient: Builds, fault: Fault) -> None:
+    request = to_proxy(impatient)
+    with serve(impatient, FaultProxy(fault_times(999, fault, "PATCH", "/blobs/"))) as faults:
+        failure = failed(impatient, request, "RegistryUnavailable")
+    assert failure["phase"] == "publish"
+    assert "(4 tries)" in failure["message"]
+    assert 4 <= len(faults.faults) < 100
+    assert impatient.tags(request) == []
+    with serve(impatient, FaultProxy(lambda *_: None)):
+        impatient.run(request, "SUCCEEDED")
+    assert impatient.tags(request) == request["image_tags"]
+
+
+@pytest.mark.parametrize("phase", ["build", "publish"])
+def test_a_token_service_that_fails(impatient: Builds, phase: str) -> None:
+    """Of a registry that asks for its tokens, to pull a base image and to push."""
+
+    def decide(method: str, path: str, _: int) -> Fault:
+        return 500 if path == TOKENS else None
+
+    host = impatient.cluster.registry.proxy_host
+    # Who pushes what is made from nothing asks no registry before.
+    from_nothing = {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}
+    request = from_proxy(impatient)
+    if phase == "publish":
+        repository = impatient.repository(from_nothing)
+        request = impatient.request(repository, registry_url=f"{host}/t{uuid.uuid4().hex[:10]}")
+    with token_registry(impatient) as upstream, proxy(host, upstream, FaultProxy(decide)) as faults:
+        reason = {"build": "BaseImageUnavailable", "publish": "RegistryUnavailable"}[phase]
+        failure = failed(impatient, request, reason)
+    assert failure["phase"] == phase
+    assert "500" in failure["message"]
+    assert "tries)" in failure["message"]
+    assert len(faults.faults) >= 3
+
+
 def from_proxy(builds: Builds) -> dict[str, Any]:
     """A build, of a new owner, whose base image comes through the proxy."""
     return builds.request(builds.repository({"Dockerfile": dockerfile(builds)}))
+
+
+def to_proxy(builds: Builds) -> dict[str, Any]:
+    """The same, and its image is pushed there."""
+    path = f"{builds.cluster.registry.proxy_host}/t{uuid.uuid4().hex[:10]}"
+    return from_proxy(builds) | {"registry_url": path}
 
 
 def dockerfile(builds: Builds) -> str:
@@ -131,6 +196,37 @@ def dockerfile(builds: Builds) -> str:
 def serve(builds: Builds, faults: FaultProxy) -> Any:
     registry = builds.cluster.registry
     return proxy(registry.proxy_host, registry.host, faults)
+
+
+@contextmanager
+def token_registry(builds: Builds) -> Iterator[str]:
+    """HOST:PORT of a registry that sends its callers to the proxy for a token."""
+    registry, port = builds.cluster.registry, free_port()
+    with tempfile.TemporaryDirectory(prefix="nbs-registry-") as directory:
+        registry.account.own(Path(directory))
+        config = Path(directory, "registry.yml")
+        config.write_text(
+            TOKEN_REGISTRY.format(
+                directory=directory,
+                port=port,
+                realm=f"http://{registry.proxy_host}{TOKENS}",
+                certificates=f"{directory}/ca.pem",
+            )
+        )
+        shutil.copyfile(builds.cluster.state.cacert, f"{directory}/ca.pem")
+        server = subprocess.Popen(
+            ["docker-registry", "serve", str(config)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **registry.account.popen_arguments(),
+        )
+        try:
+            url = f"http://127.0.0.1:{port}/v2/"
+            wait_for("the registry answers", lambda: status_of(url) == 401, seconds=10)
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(10)
 
 
 @contextmanager

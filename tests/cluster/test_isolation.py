@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from builds import Builds
+from listening import METADATA, Metadata, host_address, listener, metadata_address
+from probe import with_environment
 
 
-@contextmanager
-def listener(address: str) -> Iterator[tuple[int, list[bytes]]]:
-    """A TCP listener on the host; the list holds what arrived."""
-    heard: list[bytes] = []
-    with socket.create_server((address, 0)) as server:
-        server.settimeout(0.2)
-        done = threading.Event()
-
-        def serve() -> None:
-            while not done.is_set():
-                try:
-                    connection, _ = server.accept()
-                except TimeoutError:
-                    continue
-                with connection:
-                    connection.settimeout(2)
-                    try:
-                        heard.append(connection.recv(100))
-                    except OSError as error:
-                        heard.append(repr(error).encode())
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1], heard
-        finally:
-            done.set()
-            thread.join()
-
-
-def host_address() -> str:
-    """An address of this host that is not loopback, as its own routing table names it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        any_socket.connect(("203.0.113.1", 9))
-        address: str = any_socket.getsockname()[0]
-        return address
-
-
-def test_test_command_reaches_no_network(builds: Builds) -> None:
+def test_test_command_reaches_no_network(builds: Builds, metadata: Metadata) -> None:
     own = host_address()
     nomad_port = builds.cluster.nomad.address.rpartition(":")[2]
-    with listener("127.0.0.1") as (near_port, near), listener("0.0.0.0") as (far_port, far):
+    with (
+        listener("127.0.0.1") as (near_port, near),
+        listener("0.0.0.0") as (far_port, far),
+    ):
         probes = [
+            metadata.closed,
             f"for target in '127.0.0.1 {near_port}' '{own} {far_port}' '10.0.2.2 {near_port}';"
             " do if echo leaked | timeout 3 nc $target; then exit 1; fi; done",
             'test "$(ls /sys/class/net)" = lo',
@@ -65,13 +33,18 @@ def test_test_command_reaches_no_network(builds: Builds) -> None:
         assert far == []
 
 
-def test_run_step_reaches_neither_loopback_nor_addresses_of_the_host(builds: Builds) -> None:
+def test_run_step_reaches_neither_loopback_nor_addresses_of_the_host(
+    builds: Builds, metadata: Metadata
+) -> None:
     own = host_address()
-    with listener("127.0.0.1") as (near_port, near), listener("0.0.0.0") as (far_port, far):
+    with (
+        listener("127.0.0.1") as (near_port, near),
+        listener("0.0.0.0") as (far_port, far),
+    ):
         repository = builds.dockerfile(
-            f"RUN for target in '127.0.0.1 {near_port}' '{own} {far_port}' "
-            f"'10.0.2.2 {near_port}' '169.254.169.254 80'; do "
-            "if echo leaked | timeout 3 nc $target; then exit 1; fi; done"
+            f"RUN for target in '127.0.0.1 {near_port}' '{own} {far_port}' '10.0.2.2 {near_port}';"
+            " do if echo leaked | timeout 3 nc $target; then exit 1; fi; done",
+            f"RUN {metadata.closed}",
         )
         builds.run(builds.request(repository), "SUCCEEDED")
         assert (near, far) == ([], [])
@@ -99,3 +72,21 @@ def test_run_step_sees_no_process_and_no_file_of_the_host(builds: Builds) -> Non
         ],
     )
     builds.run(request, "SUCCEEDED")
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="no ordinary user gives the host an address")
+def test_the_metadata_address_is_reached_where_the_operator_allows_it(
+    builds: Builds, tmp_path: Path
+) -> None:
+    """What the probes above try does get through where nothing is in its way."""
+    env = {"NBS_BUILD_NETWORK_ALLOW": f"{METADATA}/32"}
+    with (
+        metadata_address(),
+        listener(METADATA) as (port, heard),
+        with_environment(builds, tmp_path, env) as own,
+    ):
+        probe = f"RUN echo through | timeout 3 nc {METADATA} {port}"
+        own.run(own.request(own.dockerfile(probe)), "SUCCEEDED")
+    assert heard == [b"through\n"]

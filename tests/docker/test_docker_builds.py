@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from builds import Builds, cli, eventually, nomad_job_id
 from copies import copy_of_image_build, outcome
 
@@ -67,6 +68,19 @@ def test_memory_used_up(builds: Builds, engine: Docker) -> None:
     failure = failed(builds, engine, request)
     assert failure["reason"] == "OutOfMemory"
     assert "2048 MB" in failure["message"]
+
+
+@pytest.mark.parametrize("phase", ["build", "test"])
+def test_less_memory_by_request(builds: Builds, engine: Docker, phase: str) -> None:
+    """In its container, too, the runner sees what the processes in their namespaces have."""
+    take = "dd if=/dev/zero of=/dev/null bs=400M count=100000"
+    lines, tests = (f"RUN {take}", []) if phase == "build" else ("RUN true", [take])
+    limits = {phase: {"memory": 256}}
+    repository = builds.dockerfile(lines)
+    request = builds.request(repository, test_commands=tests, resource_limits=limits)
+    failure = failed(builds, engine, request)
+    assert (failure["phase"], failure["reason"]) == (phase, "OutOfMemory")
+    assert f"resource_limits.{phase}.memory is 256" in failure["message"]
 
 
 def test_kill_while_building(builds: Builds, engine: Docker) -> None:

@@ -14,13 +14,12 @@ from typing import Any
 
 from builds import Builds, nomad_job_id
 from copies import copy_of_image_build, outcome
+from listening import host_address, listener, metadata_service
 from near import servers_at
-from test_isolation import host_address, listener
 
 from cluster.image import DEFAULT_NAME
 from cluster.servers.docker import Docker
 
-METADATA = "169.254.169.254 80"
 LISTEN = "import socket; s = socket.create_server(('', 7777)); s.accept(); print('reached')"
 
 
@@ -48,6 +47,7 @@ def test_step_and_test_reach_no_near_address(builds: Builds, engine: Docker) -> 
         listener("127.0.0.1") as (near_port, near),
         listener("0.0.0.0") as (far_port, far),
         neighbour(engine) as (name, neighbour_address),
+        metadata_service() as metadata,
     ):
         targets = (
             f"127.0.0.1 {near_port}",
@@ -55,15 +55,15 @@ def test_step_and_test_reach_no_near_address(builds: Builds, engine: Docker) -> 
             f"{engine.gateway} {far_port}",
             f"10.0.2.2 {near_port}",
             f"{neighbour_address} 7777",
-            METADATA,
         )
         # The listeners are real: the host itself reaches them.
         socket.create_connection(("127.0.0.1", near_port)).sendall(b"from the host")
-        repository = builds.dockerfile(f"RUN {unreachable(*targets)}")
+        repository = builds.dockerfile(f"RUN {unreachable(*targets)}", f"RUN {metadata.closed}")
         request = builds.request(
             repository,
             test_commands=[
                 unreachable(*targets),
+                metadata.closed,
                 'test "$(grep -c : /proc/net/dev)" = 1 && grep -q lo: /proc/net/dev',
                 'test -z "$(ls /sys/class/net /sys/devices/virtual/net | grep -v :$)"',
             ],
@@ -135,6 +135,7 @@ def test_on_the_bridge(builds: Builds, engine: Docker, tmp_path: Path) -> None:
         listener("0.0.0.0") as (far_port, far),
         neighbour(engine) as (name, neighbour_address),
         servers_at(cluster, gateway, tmp_path),
+        metadata_service() as metadata,
         copy_of_image_build(builds, change) as job,
     ):
         registry_port = registry.host.rpartition(":")[2]
@@ -145,14 +146,13 @@ def test_on_the_bridge(builds: Builds, engine: Docker, tmp_path: Path) -> None:
             f"{host_address()} {far_port}",
             f"{neighbour_address} 7777",
             f"10.0.2.2 {far_port}",
-            METADATA,
         )
         # What is closed to a step is open to the container around it.
         reaching = f"import socket; socket.create_connection(('{gateway}', {far_port})).send(b'x')"
         engine.run("run", "--rm", DEFAULT_NAME, "python3", "-c", reaching)
-        lines = f"FROM {there(cluster.base_image)}\nRUN {closed}\n"
+        lines = f"FROM {there(cluster.base_image)}\nRUN {closed}\nRUN {metadata.closed}\n"
         repository = builds.repository({"Dockerfile": lines})
-        request = builds.request(repository, test_commands=[closed])
+        request = builds.request(repository, test_commands=[closed, metadata.closed])
         urls = {name: there(request[name]) for name in ("repo_url", "registry_url")}
         ended = builds.await_end(builds.dispatch(request | urls, job), 120)
         found = outcome(builds, ended)

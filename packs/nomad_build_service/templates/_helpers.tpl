@@ -275,7 +275,7 @@ job "[[ var "name_prefix" $ ]]image-build[[ if ne $name "default" ]]-[[ $name ]]
 
       resources {
         cpu    = [[ div ($class.cpu | int) 2 ]]
-        memory = 256
+        memory = [[ max 256 (div ($class.memory | int) 2) ]]
       }
 
       kill_timeout = "20s"

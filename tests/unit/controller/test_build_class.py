@@ -31,6 +31,15 @@ def chosen(**fields: Any) -> str:
         ({"resource_limits": {"memory": 8192}}, "image-build-mid"),
         ({"resource_limits": {"cpu": 4000}}, "image-build-big"),
         ({"resource_limits": {"cpu": 100, "test": {"disk": 20000}}}, "image-build-big"),
+        # Phases test and publish have half of the class's cpu and memory, or all of memory_max.
+        ({"resource_limits": {"build": {"memory": 2048}}}, "image-build"),
+        ({"resource_limits": {"test": {"memory": 1024, "cpu": 500}}}, "image-build"),
+        ({"resource_limits": {"test": {"memory": 1025}}}, "image-build-mid"),
+        ({"resource_limits": {"test": {"memory": 8192}}}, "image-build-mid"),
+        ({"resource_limits": {"test": {"cpu": 1001}}}, "image-build-big"),
+        ({"resource_limits": {"publish": {"memory": 1024}}}, "image-build"),
+        ({"resource_limits": {"publish": {"memory": 4096}}}, "image-build-big"),
+        ({"resource_limits": {"memory": 2048, "test": {"memory": 512}}}, "image-build"),
         ({"class": "big"}, "image-build-big"),
         ({"platforms": ["linux/arm64"]}, "image-build-arm"),
         ({"platforms": ["linux/s390x", "linux/arm64"]}, "image-build-arm"),
@@ -47,6 +56,7 @@ def test_the_smallest_class_that_satisfies(fields: dict[str, Any], job: str) -> 
         ({"resource_limits": {"memory": 99999}}, "resource_limits"),
         ({"class": "nope"}, "class"),
         ({"class": "default", "resource_limits": {"memory": 4096}}, "resource_limits"),
+        ({"class": "default", "resource_limits": {"test": {"memory": 2048}}}, "resource_limits"),
     ],
 )
 def test_none_fits_lists_the_classes(fields: dict[str, Any], field: str) -> None:
@@ -96,3 +106,20 @@ def test_a_class_that_is_too_small_runs_nothing() -> None:
     parents = {one.name: one for one in (DEFAULT, PARENTS["image-build-arm"], AMD)}
     document = {"resource_limits": {"memory": 2000}, "platforms": AMD_ARM, "class": None}
     assert by_architecture(parents, document) == [("arm", AMD_ARM)]
+
+
+def test_what_no_class_has_is_named_with_its_phase() -> None:
+    with pytest.raises(InvalidFieldsError) as caught:
+        chosen(resource_limits={"cpu": 100, "test": {"memory": 9000}})
+    problem = caught.value.problems[0]
+    assert problem.problem == "no build class has cpu 100, memory 9000 for phase test"
+    assert "half" in problem.fix
+
+
+def test_of_a_small_class_publishing_has_what_a_push_needs() -> None:
+    parents = {"image-build": BuildClass("default", memory=300)}
+    document = {"platforms": [], "class": None}
+    fits = document | {"resource_limits": {"publish": {"memory": 256}}}
+    assert choose(parents, fits) == "image-build"
+    with pytest.raises(InvalidFieldsError):
+        choose(parents, document | {"resource_limits": {"test": {"memory": 256}}})
