@@ -8,9 +8,12 @@ import pytest
 
 from controller.contract.reasons import REASONS
 from controller.tasks.build_progress import BuildProgress
-from controller.tasks.diagnosis import build_failure, pull_failure, push_failure
+from controller.tasks.diagnosis import build_failure, ended_early, pull_failure, push_failure
 from controller.tasks.dockerfile import parse
+from controller.tasks.errors import PhaseFailed
 from controller.tasks.memory import MemoryWatch
+from controller.tasks.platforms import NATIVE
+from controller.tasks.redaction import Redactor
 
 DOCKERFILE = """FROM base AS made
 RUN echo one && \\
@@ -89,46 +92,195 @@ def test_diagnosis_of_buildahs_errors(error: str, reason: str) -> None:
     assert failed.message
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        ("reading manifest 1 in r.example/x: manifest unknown", "BaseImageNotFound"),
-        (
-            "reading manifest 1 in r.example/x: unauthorized: authentication required",
-            "BaseImageAuthenticationFailed",
-        ),
-        (
-            'pinging container registry r: Get "https://r/v2/": dial tcp: lookup r: no such host',
-            "BaseImageUnavailable",
-        ),
-    ],
-)
-def test_diagnosis_of_pulls(error: str, reason: str) -> None:
-    said = ["Trying to pull x...", f"Error: initializing source docker://x: {error}"]
-    assert pull_failure("x", said).reason == reason
+def test_diagnosis_of_pulls_and_pushes_says_what_was_wanted() -> None:
+    said = ["Trying to pull x...", "Error: initializing source docker://x: manifest unknown"]
+    failed = pull_failure("x", said)
+    assert (failed.reason, failed.message) == ("BaseImageNotFound", "x: manifest unknown")
+    assert push_failure("r/x:1", ["Error: x509: no"]).message == "r/x:1: x509: no"
+
+
+def one_step(
+    step: str,
+    words: str,
+    *output: str,
+    code: int = 1,
+    before: str = "",
+    platform: str = NATIVE,
+    redact: Redactor | None = None,
+) -> PhaseFailed:
+    """The failure of a build whose step 2 says `output`, and of which Buildah says `words`."""
+    text = f"{before}FROM base\n{step}\n"
+    found = BuildProgress(parse(text, {}, platform=platform))
+    first = step.split("\n")[0]
+    hide = redact.redact if redact else str
+    for line in (
+        "STEP 1/2: FROM base",
+        f"STEP 2/2: {first}",
+        *output,
+        f'Error: building at STEP "{first}": {words}',
+    ):
+        found.feed("stdout" if line.startswith("STEP") else "stderr", line, hide(line))
+    return build_failure(code, found, QUIET, text, platform=platform, redact=hide)
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    "step",
     [
-        (
-            "checking whether a blob sha256:0 exists in r/x: unauthorized: authentication required",
-            "RegistryAuthenticationFailed",
-        ),
-        (
-            "writing blob: denied: requested access to the resource is denied",
-            "RegistryAuthenticationFailed",
-        ),
-        ("pinging container registry r: connect: connection refused", "RegistryUnavailable"),
-        (
-            "writing manifest: uploading manifest v1: received unexpected HTTP status: 503 Service",
-            "RegistryUnavailable",
-        ),
-        ("writing manifest: manifest invalid", "PublishFailed"),
+        "RUN dnf -y install buildah fuse-overlayfs",
+        "RUN make check || (echo parse error; exit 1)",
+        "RUN cmake --target foo || echo foo not found",
+        'RUN grep "image not known" /log',
+        'RUN echo "secret required but no secret": no space left on device',
+        "RUN newuidmap x",
     ],
 )
-def test_diagnosis_of_pushes(error: str, reason: str) -> None:
-    assert push_failure("r/x:1", [f"Error: {error}"]).reason == reason
+@pytest.mark.parametrize("words", ["exit status 1", "while running runtime: exit status 1"])
+def test_diagnosis_does_not_take_the_steps_text_for_an_error(step: str, words: str) -> None:
+    failed = one_step(step, words)
+    assert failed.reason == "RunFailed"
+    assert failed.details["dockerfile_line"] == 2
+
+
+def test_diagnosis_does_not_take_a_files_name_for_an_error() -> None:
+    missing = 'checking on sources under "/c": copier: stat: "/{}": no such file or directory'
+    for name in ("fuse-overlayfs", "no space left on device", "parse error"):
+        failed = one_step(f"COPY {name} /x", missing.format(name), code=125)
+        assert failed.reason == "CopyFailed"
+        assert f'the build context has no "/{name}"' in failed.message
+        assert ".dockerignore" in failed.details["hint"]
+
+
+@pytest.mark.parametrize(
+    ("step", "words", "reason", "hint"),
+    [
+        (
+            "COPY --from=made /missing /x",
+            'checking on sources under "/o": copier: stat: "/missing": no such file or directory',
+            "CopyFailed",
+            "stage or image made",
+        ),
+        (
+            "COPY --chown=nouser a /x",
+            'looking up UID/GID for "nouser": determining run uid: user: unknown user',
+            "CopyFailed",
+            "--chown",
+        ),
+        (
+            "ADD --checksum=sha256:1 https://h/x /x",
+            'reading "https://h/x": unexpected response digest for "https://h/x": 0, want 1',
+            "CopyFailed",
+            "--checksum",
+        ),
+        (
+            "ADD https://h/x /x",
+            'reading "https://h/x": invalid response status 404',
+            "CopyFailed",
+            "answered 404",
+        ),
+        (
+            "ADD https://h/x /x",
+            'reading "https://h/x": Get "https://h/x": connect: network is unreachable',
+            "CopyFailed",
+            "build_network none",
+        ),
+        (
+            "ADD https://h/x /x",
+            'reading "https://h/x": Get "https://h/x": dial tcp: lookup h: no such host',
+            "DownloadFailed",
+            None,
+        ),
+        ("ADD a b /x", "what nobody has seen", "CopyFailed", "own words"),
+        (
+            "RUN --mount=type=secret,id=a,required x",
+            "secret required but no secret with id a found",
+            "SecretNotFound",
+            "build_secrets",
+        ),
+    ],
+)
+@pytest.mark.parametrize("code", [1, 125, 128])
+def test_diagnosis_hints_fit(
+    step: str, words: str, reason: str, hint: str | None, code: int
+) -> None:
+    failed = one_step(step, words, code=code)
+    assert failed.reason == reason
+    assert hint is None or hint in failed.details["hint"], failed.details
+    assert hint is not None or failed.details.get("hint") is None
+
+
+def test_diagnosis_of_a_program_that_is_none_for_the_platform() -> None:
+    said = "process failed to start with error: fork/exec /x: exec format error"
+    failed = one_step('RUN ["/x"]', "exit status 1", said)
+    assert failed.reason == "RunFailed"
+    assert "#!" in failed.details["hint"]
+    failed = one_step('RUN ["/x"]', "exit status 1", said, platform="linux/no-such")
+    assert failed.reason == "PlatformUnavailable"
+    assert failed.details["hint"] is None
+
+
+def test_diagnosis_of_a_full_disk_forgets_the_networks_hint() -> None:
+    said = ("curl: (6) Could not resolve host: h", "cp: write error: No space left on device")
+    assert "public network" in one_step("RUN x", "exit status 1", said[0]).details["hint"]
+    failed = one_step("RUN x", "exit status 1", *said)
+    assert failed.reason == "OutOfDisk"
+    assert "Dockerfile itself" in failed.details["hint"]
+
+
+def test_diagnosis_names_the_command_of_a_here_document() -> None:
+    step = "RUN <<EOF\nset -e\n# cat /no\nmkdir -p \\\n  /a\ncat /no/such\necho after\nEOF"
+    failed = one_step(step, "exit status 1", "cat: can't open '/no/such': No such file")
+    assert failed.details["command"] == "cat /no/such"
+    assert failed.details["dockerfile_text"] == step
+
+
+def test_diagnosis_of_what_buildah_cannot_read_has_a_line() -> None:
+    text = "FROM base\nRUN true\nENV lonely\n"
+    found = BuildProgress(parse(text, {}))
+    found.feed(
+        "stderr", "Error: parsing main Dockerfile: /s/Dockerfile: ENV must have two arguments"
+    )
+    failed = build_failure(125, found, QUIET, text)
+    assert (failed.reason, failed.message) == (
+        "DockerfileInvalid",
+        "line 3: ENV must have two arguments",
+    )
+    assert failed.details["dockerfile_line"] == 3
+    assert failed.details["step"] == failed.details["dockerfile_text"] == "ENV lonely"
+
+
+def test_diagnosis_shows_no_part_of_a_secret() -> None:
+    """Texts are cut for the answer: what is cut through a secret would no longer be found."""
+    secret = "0123456789abcdef" * 8
+    redactor = Redactor()
+    redactor.add(secret)
+    for length in range(200, 700, 40):
+        step = f"RUN {'x' * length} {secret} y"
+        failed = one_step(step, "exit status 1", redact=redactor)
+        broken = one_step(step, f"mounting {'y' * length} {secret}", code=125, redact=redactor)
+        for one in (failed, broken):
+            assert one.details["dockerfile_line"] == 2
+            assert "0123456" not in f"{one.message} {one.details}"
+        assert failed.reason == "RunFailed"
+        assert broken.reason == "BuildFailed"
+
+
+def test_diagnosis_of_a_build_that_the_runner_ends() -> None:
+    text = "FROM base\nRUN --mount=type=cache,target=/c fill \\\n  all\n"
+    found = BuildProgress(parse(text, {}))
+    full = PhaseFailed("OutOfDisk", "only 3 MB are free", hint="it was filled")
+    assert ended_early(full, found, text, str).details == {"hint": "it was filled"}
+    found.feed("stdout", "STEP 2/2: RUN --mount=type=cache,target=/c fill   all")
+    found.feed("stdout", "fill: error: no more")
+    failed = ended_early(full, found, text, str)
+    assert (failed.reason, failed.message) == ("OutOfDisk", "only 3 MB are free")
+    assert failed.details == {
+        "step": "2/2: RUN --mount=type=cache,target=/c fill all",
+        "dockerfile_line": 2,
+        "command": "fill all",
+        "dockerfile_text": "RUN --mount=type=cache,target=/c fill \\\n  all",
+        "excerpt": ["fill: error: no more"],
+        "hint": "it was filled",
+    }
 
 
 def test_diagnosis_memory_decides_before_the_exit_code(tmp_path: Path) -> None:
@@ -151,6 +303,7 @@ def test_diagnosis_memory_decides_before_the_exit_code(tmp_path: Path) -> None:
     )
     assert failed.reason == "OutOfMemory"
     assert "256 MB" in failed.message
+    assert failed.details["hint"] is None
 
 
 def test_diagnosis_memory_of_the_second_cgroup_version(tmp_path: Path) -> None:
