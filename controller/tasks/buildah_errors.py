@@ -111,6 +111,8 @@ def reason_of(words: str) -> str | None:
 def plain(words: str, place: str = "the build context") -> str:
     """The words without the wrapping that says nothing; `place` is where sources come from."""
     text = _PREFIX.sub("", words).rstrip('"')
+    if text != words and words.startswith("time="):  # skopeo's, a message in quotes
+        text = text.replace('\\"', '"')
     if match := _NO_SOURCE.match(text):
         return f"{place} has no {match[1]}"
     for pattern, replacement in _NOISE:

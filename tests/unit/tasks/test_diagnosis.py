@@ -96,7 +96,8 @@ def test_diagnosis_of_pulls_and_pushes_says_what_was_wanted() -> None:
     said = ["Trying to pull x...", "Error: initializing source docker://x: manifest unknown"]
     failed = pull_failure("x", said)
     assert (failed.reason, failed.message) == ("BaseImageNotFound", "x: manifest unknown")
-    assert push_failure("r/x:1", ["Error: x509: no"]).message == "r/x:1: x509: no"
+    said = ['time="2026-11-28T15:31:14Z" level=fatal msg="Get \\"https://r/v2/\\": x509: no"']
+    assert push_failure("r/x:1", said).message == 'r/x:1: Get "https://r/v2/": x509: no'
 
 
 def one_step(
