@@ -16,7 +16,6 @@ from controller.contract.patch import PATCH_LABEL
 from controller.tasks import (
     base_digests,
     base_images,
-    diagnosis,
     dockerfile,
     prune,
     reproducible,
@@ -26,6 +25,7 @@ from controller.tasks import (
     source_tree,
     workdirs,
 )
+from controller.tasks.build_diagnosis import BuildDiagnosis, Written
 from controller.tasks.build_progress import BuildProgress, together
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.eviction import Uses
@@ -123,8 +123,10 @@ class _Build:
         try:
             return base_images.pull(self._phase, self._storage, self._sandbox, needs, credential)
         except PhaseFailed as error:
-            author, redact = source_tree.text(content), self._phase.redactor.redact
-            raise diagnosis.at_image(error, parsed, author, redact) from error
+            raise self._written(content, parsed).at_image(error) from error
+
+    def _written(self, content: bytes, parsed: dockerfile.Dockerfile) -> Written:
+        return Written(source_tree.text(content), parsed, self._phase.redactor.redact)
 
     def _parse(self, content: bytes, platform: str) -> dockerfile.Dockerfile:
         return dockerfile.parse(
@@ -206,7 +208,7 @@ class _Build:
         which = f" for {platform}" if self._several else ""
         self._position = f"before the first step{which}"
         layers = not self._request["clear_cache"]
-        author = source_tree.text(content)
+        written = self._written(content, parsed)
         content, parsed = workdirs.keep(content, parsed, self._users, layers=layers)
         # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
         # bytes that were checked.
@@ -225,7 +227,8 @@ class _Build:
         done = self._cache.pull(argv, parsed, self._request["target"])
         for attempt in range(1, sealing.ATTEMPTS + 1):
             progress = BuildProgress(parsed, platform if self._several else "", done)
-            code = self._run_buildah(argv, progress, author)
+            diagnosis = BuildDiagnosis(progress, written, platform=platform)
+            code = self._run_buildah(argv, progress, diagnosis)
             if not (code and progress.not_started) or attempt == sealing.ATTEMPTS:
                 break
             self._log.say("buildah could not start the command: trying again")
@@ -235,14 +238,7 @@ class _Build:
         self._phase.fields["cache"] |= self._missed
         why.keep(progress, failed=bool(code))
         if code:
-            raise diagnosis.build_failure(
-                code,
-                progress,
-                self._memory,
-                author,
-                platform=platform,
-                redact=self._phase.redactor.redact,
-            )
+            raise diagnosis.failure(code, self._memory)
         self._position = f"after the last step{which}"
         cache = progress.fields()["cache"]
         self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
@@ -258,7 +254,9 @@ class _Build:
         self._phase.fields["cache"] |= self._cache.fields()
         return image_id
 
-    def _run_buildah(self, argv: list[str], progress: BuildProgress, author: str) -> int:
+    def _run_buildah(
+        self, argv: list[str], progress: BuildProgress, diagnosis: BuildDiagnosis
+    ) -> int:
         network = Network.NONE if self._request["build_network"] == "none" else Network.EGRESS
 
         def on_line(stream: str, line: str) -> None:
@@ -266,7 +264,6 @@ class _Build:
             progress.feed(stream, clean(line), written)
             self._uses.feed(written)
 
-        redact = self._phase.redactor.redact
         try:
             return self._sandbox.run(
                 argv,
@@ -276,12 +273,10 @@ class _Build:
                 cwd=self._storage.scratch,
             )
         except DeadlinePassed:
-            message = self._timed_out(progress.position)
-            raise diagnosis.ended_early(
-                PhaseFailed("BuildTimeout", message), progress, author, redact
-            ) from None
+            late = PhaseFailed("BuildTimeout", self._timed_out(progress.position))
+            raise diagnosis.ended_early(late) from None
         except PhaseFailed as error:  # the disk's floor was reached, or no isolation was had
-            raise diagnosis.ended_early(error, progress, author, redact) from error
+            raise diagnosis.ended_early(error) from error
         finally:
             self._phase.fields.update(together([*self._ended, progress]))
             self._phase.fields["cache"] |= self._cache.fields() | self._missed

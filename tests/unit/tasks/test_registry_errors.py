@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from controller.tasks.diagnosis import pull_failure, push_failure
 from controller.tasks.registry_errors import last, pull_reason, push_reason
 
 PASSING = (
@@ -103,3 +104,11 @@ def test_the_line_that_says_why() -> None:
     assert last(["Error: a", "b"]) == "Error: a"
     assert last(["a", "b"]) == "b"
     assert last([]) == "no message"
+
+
+def test_what_was_wanted_is_said() -> None:
+    said = ["Trying to pull x...", "Error: initializing source docker://x: manifest unknown"]
+    failed = pull_failure("x", said)
+    assert (failed.reason, failed.message) == ("BaseImageNotFound", "x: manifest unknown")
+    said = ['time="2026-11-28T15:31:14Z" level=fatal msg="Get \\"https://r/v2/\\": x509: no"']
+    assert push_failure("r/x:1", said).message == 'r/x:1: Get "https://r/v2/": x509: no'

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from controller.contract.reasons import REASONS
+from controller.tasks.build_diagnosis import BuildDiagnosis, Written
 from controller.tasks.build_progress import BuildProgress
-from controller.tasks.diagnosis import build_failure, ended_early, pull_failure, push_failure
 from controller.tasks.dockerfile import parse
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.memory import MemoryWatch
@@ -30,6 +30,12 @@ def progress(*lines: str) -> BuildProgress:
     for line in lines:
         result.feed("stderr" if line.startswith(("Error", "subprocess")) else "stdout", line)
     return result
+
+
+def build_failure(
+    code: int, found: BuildProgress, watch: MemoryWatch, text: str = DOCKERFILE
+) -> PhaseFailed:
+    return BuildDiagnosis(found, Written(text, found.dockerfile)).failure(code, watch)
 
 
 def test_diagnosis_failed_run_has_line_command_and_code() -> None:
@@ -92,14 +98,6 @@ def test_diagnosis_of_buildahs_errors(error: str, reason: str) -> None:
     assert failed.message
 
 
-def test_diagnosis_of_pulls_and_pushes_says_what_was_wanted() -> None:
-    said = ["Trying to pull x...", "Error: initializing source docker://x: manifest unknown"]
-    failed = pull_failure("x", said)
-    assert (failed.reason, failed.message) == ("BaseImageNotFound", "x: manifest unknown")
-    said = ['time="2026-11-28T15:31:14Z" level=fatal msg="Get \\"https://r/v2/\\": x509: no"']
-    assert push_failure("r/x:1", said).message == 'r/x:1: Get "https://r/v2/": x509: no'
-
-
 def one_step(
     step: str,
     words: str,
@@ -121,7 +119,8 @@ def one_step(
         f'Error: building at STEP "{first}": {words}',
     ):
         found.feed("stdout" if line.startswith("STEP") else "stderr", line, hide(line))
-    return build_failure(code, found, QUIET, text, platform=platform, redact=hide)
+    written = Written(text, found.dockerfile, hide)
+    return BuildDiagnosis(found, written, platform=platform).failure(code, QUIET)
 
 
 @pytest.mark.parametrize(
@@ -269,10 +268,11 @@ def test_diagnosis_of_a_build_that_the_runner_ends() -> None:
     text = "FROM base\nRUN --mount=type=cache,target=/c fill \\\n  all\n"
     found = BuildProgress(parse(text, {}))
     full = PhaseFailed("OutOfDisk", "only 3 MB are free", hint="it was filled")
-    assert ended_early(full, found, text, str).details == {"hint": "it was filled"}
+    diagnosis = BuildDiagnosis(found, Written(text, found.dockerfile))
+    assert diagnosis.ended_early(full).details == {"hint": "it was filled"}
     found.feed("stdout", "STEP 2/2: RUN --mount=type=cache,target=/c fill   all")
     found.feed("stdout", "fill: error: no more")
-    failed = ended_early(full, found, text, str)
+    failed = diagnosis.ended_early(full)
     assert (failed.reason, failed.message) == ("OutOfDisk", "only 3 MB are free")
     assert failed.details == {
         "step": "2/2: RUN --mount=type=cache,target=/c fill all",
@@ -282,6 +282,21 @@ def test_diagnosis_of_a_build_that_the_runner_ends() -> None:
         "excerpt": ["fill: error: no more"],
         "hint": "it was filled",
     }
+
+
+@pytest.mark.parametrize(
+    ("image", "line"),
+    [("r/base:1", 3), ("r/base", 2), ("r/tool:1", 4), ("r/other", None)],
+)
+def test_diagnosis_of_a_base_image_has_its_line(image: str, line: int | None) -> None:
+    text = (
+        "# r/base:1\nFROM r/base AS a\nFROM r/base:1\n"
+        "RUN --mount=type=bind,from=r/tool:1,target=/t \\\n  /t/x\nCOPY --from=a / /\n"
+    )
+    why = PhaseFailed("BaseImageNotFound", f"{image}: manifest unknown")
+    failed = Written(text, parse(text, {})).at_image(why)
+    assert failed.message == why.message
+    assert failed.details.get("dockerfile_line") == line
 
 
 def test_diagnosis_memory_decides_before_the_exit_code(tmp_path: Path) -> None:
