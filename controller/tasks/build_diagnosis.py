@@ -23,7 +23,7 @@ from controller.tasks.platforms import NATIVE, registration
 
 _LONGEST_COMMAND = 1000
 _MOST_LINES, _LONGEST_LINE = 20, 400  # of the Dockerfile, in a failure
-_FLAGS = re.compile(r"(?:--[a-z][a-z-]*(?:=\S*)?\s+)+")
+_FLAGS = re.compile(r"\A(?:--[a-z][a-z-]*(?:=\S*)?\s+)+")  # of a step that is no instruction
 _SIGNALS = {(signal.strsignal(one) or "").lower(): one.name for one in signal.Signals}
 _NOT_OURS = 125  # Buildah's code for its own errors; a failed RUN gives its own code
 _RUN_HINTS = (
@@ -192,11 +192,13 @@ class BuildDiagnosis:
         return reason, f"{command[:300]}: {why}", details
 
     def _command(self) -> str:
-        """What a RUN step runs, without its flags, on one line; empty of any other step."""
-        keyword, _, run = self._redact(self._progress.source).partition(" ")
-        return (
-            _FLAGS.sub("", " ".join(run.split()) + " ", count=1).strip() if keyword == "RUN" else ""
-        )
+        """What a RUN step runs, without its flags, on one line; empty for any other step."""
+        keyword, _, run = self._progress.source.partition(" ")
+        if keyword != "RUN":
+            return ""
+        instruction = self._progress.instruction
+        run = instruction.text if instruction else _FLAGS.sub("", run)
+        return " ".join(self._redact(run).split())
 
     def _message(self, error: str, words: str) -> str:
         """Buildah's words with the step before them, and without what is secret."""

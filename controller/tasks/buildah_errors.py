@@ -79,7 +79,6 @@ _LOOSE = re.compile(r"[\s\"'\[\],\\]+")
 _CUT = re.compile(r" … \[\d+ bytes left out\]\Z")  # see `process`
 _TWO = re.compile(r"(ENV|LABEL) must have two arguments")
 _NO_VALUE = re.compile(r"can't find = in \"(?P<word>(?:[^\"\\]|\\.)*)\"")
-_JSON = re.compile(r"as a JSON array|JSON array syntax|invalid character")
 
 
 def own_words(error: str, step: str) -> str:
@@ -128,10 +127,8 @@ def at_fault(words: str, dockerfile: Dockerfile) -> Instruction | None:
     two, value = _TWO.search(words), _NO_VALUE.search(words)
     for one in every:
         keyword, text = _triggered(one)
-        if (
-            (two and keyword == two[1] and len(text.split()) == 1)
-            or (value and keyword in ("ENV", "LABEL") and value["word"] in text.split())
-            or (keyword == "SHELL" and _JSON.search(words))
+        if (two and keyword == two[1] and len(text.split()) == 1) or (
+            value and keyword in ("ENV", "LABEL") and value["word"] in text.split()
         ):
             return one
     return None

@@ -233,6 +233,14 @@ def test_diagnosis_names_the_command_of_a_here_document() -> None:
     assert failed.details["dockerfile_text"] == step
 
 
+def test_diagnosis_takes_flags_off_the_step_and_not_off_its_program() -> None:
+    step = "RUN --mount=type=tmpfs,target=/x --network=none npm install --save x && frob --all"
+    failed = one_step(step, "exit status 127", "/bin/sh: frob: not found", code=127)
+    assert failed.details["command"] == "frob --all"
+    failed = one_step(step, "exit status 1")
+    assert failed.details["command"] == "npm install --save x && frob --all"
+
+
 def test_diagnosis_of_what_buildah_cannot_read_has_a_line() -> None:
     text = "FROM base\nRUN true\nENV lonely\n"
     found = BuildProgress(parse(text, {}))

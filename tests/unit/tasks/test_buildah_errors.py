@@ -128,7 +128,6 @@ def test_where_sources_were_looked_for_is_named() -> None:
             'parsing main Dockerfile: /d: Syntax error - can\'t find = in "lost". Must be of',
             4,
         ),
-        ('parsing main Dockerfile: /d: Error parsing "sh" as a JSON array', 6),
         (
             "resolving step {Value:workdir Next:0x0 Original:WORKDIR ${A:?} Flags:[] StartLine:9 "
             "EndLine:9}: A: it is missing",
