@@ -53,8 +53,21 @@ _AWAY = re.compile(
     r"|TLS handshake timeout|Client\.Timeout|deadline exceeded|no route to host|\bEOF\b"
     r"|broken pipe|INTERNAL_ERROR|closed idle connection|response status (?:408|429|5\d\d)"
 )
-_NO_SOURCE = re.compile(
-    r"^checking on sources under \"[^\"]*\": copier: (?:stat|get): (\"[^\"]*\"): no such file.*"
+# Where on the node the sources lie helps nobody.
+_NO_SOURCE = (
+    (
+        r"^checking on sources under .*copier: (?:stat|get): (\"[^\"]*\"): no such file.*",
+        "{place} has no {0}",
+    ),
+    (
+        r"^checking on sources under .*: globs \[(.*)\] matched nothing.*",
+        "{place} has nothing like {0}",
+    ),
+    (
+        r"^no items matching glob \"(?:[^\"]*/merge/)?([^\"]*)\" copied \(\d+ filtered out using "
+        r"[^\"]*?([^/\"]+)\).*",
+        "{1} leaves out all of {0}",
+    ),
 )
 _NOISE = (
     (r"^parsing main Dockerfile: \S+: ", ""),
@@ -66,6 +79,7 @@ _NOISE = (
     ),
     (r"pushing image \S+ to \S+ ", ""),
     (r"trying to reuse blob \S+ at destination: ", ""),
+    (r"resolving mountpoints for container \"\w*\": ", ""),
     (r" &imagebuilder\.Step\{.*", ""),
 )
 _PREFIX = re.compile(r"^(?:Error: |time=\"[^\"]*\" level=fatal msg=\"?)")
@@ -109,11 +123,12 @@ def reason_of(words: str) -> str | None:
 
 def plain(words: str, place: str = "the build context") -> str:
     """The words without the wrapping that says nothing; `place` is where sources come from."""
-    text = _PREFIX.sub("", words).rstrip('"')
+    text = _PREFIX.sub("", words)
     if text != words and words.startswith("time="):  # skopeo's, a message in quotes
-        text = text.replace('\\"', '"')
-    if match := _NO_SOURCE.match(text):
-        return f"{place} has no {match[1]}"
+        text = text.rstrip('"').replace('\\"', '"')
+    for pattern, told in _NO_SOURCE:
+        if match := re.match(pattern, text):
+            return told.format(*match.groups(), place=place)
     for pattern, replacement in _NOISE:
         text = re.sub(pattern, replacement, text)
     return text

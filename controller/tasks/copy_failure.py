@@ -12,7 +12,7 @@ _STATUS = re.compile(r"invalid response status (?P<status>\d+)")
 _URL = re.compile(r"(?:\t\* )?reading \"https?://")
 _NETWORK = re.compile(r"[Nn]etwork is unreachable|connect: invalid argument")
 _EXISTS = re.compile(r"^destination .* already exists but is not a directory")
-_SOURCE = re.compile(r"no such file|no glob matches|escaping context directory")
+_SOURCE = re.compile(r"no such file|no glob matches|matched nothing|escaping context directory")
 
 
 def copy_hint(words: str, instruction: Instruction | None) -> str | None:

@@ -213,10 +213,10 @@ FAILING = (
     Failing(
         "bad-variable",
         "DockerfileInvalid",
-        "FROM @BASE@\nRUN true\nENV A=${B:?missing}\n",
+        "FROM @BASE@\nRUN true\nENV A=${B:~x}\n",
         3,
         "ENV A",
-        says="missing",
+        says="modifier",
     ),
     # COPY and ADD
     Failing(
@@ -249,10 +249,18 @@ FAILING = (
         "CopyFailed",
         "FROM @BASE@\nCOPY kept.txt /x\n",
         2,
-        says="kept.txt",
+        says=".dockerignore leaves out all of kept.txt",
         files={"kept.txt": "x", ".dockerignore": "*.txt\n"},
+        hint=".dockerignore",
     ),
-    Failing("copy-glob", "CopyFailed", "FROM @BASE@\nRUN true\nCOPY *.jar /x/\n", 3),
+    Failing(
+        "copy-glob",
+        "CopyFailed",
+        "FROM @BASE@\nRUN true\nCOPY *.jar /x/\n",
+        3,
+        says="the build context has nothing like /*.jar",
+        hint=".dockerignore",
+    ),
     Failing("copy-outside", "CopyFailed", "FROM @BASE@\nCOPY ../../etc/passwd /x\n", 2),
     Failing(
         "copy-stage-file",

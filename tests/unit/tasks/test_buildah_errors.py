@@ -117,6 +117,22 @@ def test_where_sources_were_looked_for_is_named() -> None:
     words = 'checking on sources under "/c": copier: stat: "/x": no such file or directory'
     assert plain(words) == 'the build context has no "/x"'
     assert plain(words, "made") == 'made has no "/x"'
+    merged = "/s/67038582ad25f338/31ea6a99/buildah-context-608180034/overlay/1951305861/merge"
+    words = (
+        f'checking on sources under "{merged}": Rel: can\'t make  relative to {merged}; copier: '
+        "stat: globs [/*.jar] matched nothing"
+    )
+    assert plain(words) == "the build context has nothing like /*.jar"
+    words = (
+        f'no items matching glob "{merged}/a/kept.txt" copied (1 filtered out using '
+        f"{merged}/.dockerignore): no such file or directory"
+    )
+    assert plain(words) == ".dockerignore leaves out all of a/kept.txt"
+
+
+def test_the_end_of_a_name_stays() -> None:
+    words = 'looking up UID/GID for "nouser": user: unknown user error looking up user "nouser"'
+    assert plain(words) == words
 
 
 @pytest.mark.parametrize(
