@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from controller import intermediate, problem
-from controller.build import Build
+from controller.build import Build, Status
 from controller.logs.excerpt import CHARACTERS_PER_TOKEN, cut
 
 MAX_TOKENS = 2000
@@ -97,6 +97,8 @@ def _fill(
 
 
 def _not_failed(build: Build) -> str:
+    if build.status is Status.CANCELLED:
+        return "nothing to mend: the build was stopped; submitJob again if it is still wanted"
     if build.status.final:
         return "nothing to mend: the build succeeded"
     return "the build has not ended: call waitForJob"

@@ -2,7 +2,8 @@
 
 Every failure names exactly one. `fix_owner` says who can mend it: the `author` of the repository
 or the request, the `operator` of the cluster, or nobody (`transient`: try again). `retryable` says
-whether the same request, unchanged, may succeed. docs/reference.md lists them all.
+whether the same request, unchanged, may succeed. docs/reference.md lists them all, and says what
+is none: a build that was cancelled, that waits for a place, or whose cache did not work.
 """
 
 from __future__ import annotations
@@ -114,11 +115,20 @@ _ALL = (
         "looked up where the node's registries.conf says.",
     ),
     Reason(
+        "BaseImageDenied",
+        _AUTHOR,
+        False,
+        "The image does not exist, or needs a credential: registries say the same of both. Check "
+        "its name in FROM or --from; of a private one, ask the operators for the pull credential "
+        "(pack variable pull_credentials_path).",
+    ),
+    Reason(
         "BaseImageAuthenticationFailed",
         _OPERATOR,
         False,
-        "The registry refuses to let this image be pulled: check the pull credential "
-        "(pack variable pull_credentials_path).",
+        "The registry refuses to let this image be pulled: check the pull credential (pack "
+        "variable pull_credentials_path), and the image's name: some registries say this of "
+        "images that do not exist.",
     ),
     Reason(
         "BaseImageUnavailable",
@@ -136,15 +146,22 @@ _ALL = (
         "CopyFailed",
         _AUTHOR,
         False,
-        "The source of this COPY or ADD is not in the build context: check the path, "
-        ".dockerignore and context_path.",
+        "Check what this COPY or ADD names: a path of the build context (.dockerignore, "
+        "context_path) or of the stage that --from names, a URL, an owner.",
+    ),
+    Reason(
+        "DownloadFailed",
+        _TRANSIENT,
+        True,
+        "The server of the URL in this ADD could not be reached or failed; try again, then check "
+        "the URL. Steps have the public network only.",
     ),
     Reason(
         "PlatformUnavailable",
         _OPERATOR,
         False,
-        "The node cannot run programs of this platform: choose a build class of that architecture, "
-        "or prepare its nodes with scripts/node-setup --with-emulation.",
+        "The node has no emulator for programs of this platform: choose a build class of that "
+        "architecture, or prepare its nodes with scripts/node-setup --with-emulation.",
     ),
     Reason(
         "UserNamespaceUnavailable",
@@ -183,8 +200,9 @@ _ALL = (
         "TestCommandNotFound",
         _AUTHOR,
         False,
-        "The image has no such program. A string is run with the image's /bin/sh; for an image "
-        "without a shell, write the command as a list of words.",
+        "The image has no such program, or lacks the interpreter that it names. A string is run "
+        "with the image's /bin/sh; for an image without a shell, write the command as a list of "
+        "words.",
     ),
     Reason(
         "OutOfMemory",
@@ -197,13 +215,15 @@ _ALL = (
         "OutOfDisk",
         _OPERATOR,
         True,
-        "The node ran out of disk space: run image-prune, or give builds more disk.",
+        "The node ran out of disk space: run image-prune, or give builds more disk. Of a build "
+        "that fills it by itself, the hint says so.",
     ),
     Reason(
         "SecretNotFound",
         _AUTHOR,
         False,
-        "There is no secret at this Vault path: check the path in the request.",
+        "There is no secret at this Vault path: check the path in the request. Of a RUN step: it "
+        "requires a secret that build_secrets does not give.",
     ),
     Reason(
         "SecretRefused",
@@ -238,6 +258,14 @@ _ALL = (
         True,
         "The registry could not be reached or failed; try again (publishing rebuilds nothing "
         "that is in the layer cache).",
+    ),
+    Reason(
+        "RegistryNotTrusted",
+        _OPERATOR,
+        False,
+        "The node does not trust the registry's certificate, or the registry has no TLS: give the "
+        "node its certificate authority, or add the registry to the pack variable "
+        "insecure_registries.",
     ),
     Reason(
         "ImageGone",

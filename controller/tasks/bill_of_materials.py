@@ -14,7 +14,7 @@ import json
 import os
 from typing import Any
 
-from controller.tasks.errors import DeadlinePassed
+from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.phase import Phase
 from controller.tasks.process import Deadline
 from controller.tasks.sandbox import Network, Sandbox, ulimits
@@ -61,7 +61,7 @@ def make(phase: Phase, build: dict[str, Any]) -> None:
                 phase.log.say(f"no SBOM{which}: the scan took longer than {_WITHIN} s")
             except _TooLargeError:
                 phase.log.say(f"no SBOM{which}: it has more than {_MOST >> 20} MB")
-            except ValueError as error:
+            except (ValueError, PhaseFailed) as error:  # among them: the disk's floor was reached
                 phase.log.say(f"no SBOM{which}: {error}")
             else:
                 with directory(environment.alloc_dir, "data", "nbs") as results:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from controller.contract import image_index, patch
+from controller.contract.log_line import clean
 from controller.contract.patch import PATCH_LABEL
 from controller.tasks import (
     base_digests,
     base_images,
-    diagnosis,
     dockerfile,
     prune,
     reproducible,
@@ -25,6 +25,7 @@ from controller.tasks import (
     source_tree,
     workdirs,
 )
+from controller.tasks.build_diagnosis import BuildDiagnosis, Written
 from controller.tasks.build_progress import BuildProgress, together
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.eviction import Uses
@@ -89,7 +90,7 @@ class _Build:
             parsed = {platform: self._parse(content, platform) for platform in self._platforms}
             needs = [need for one in parsed.values() for need in one.needs]
             self._position = "while pulling base images"
-            pulled = base_images.pull(self._phase, self._storage, self._sandbox, needs, pull)
+            pulled = self._pull(needs, pull, content, next(iter(parsed.values())))
             self._users = workdirs.users(self._storage.directory / "root", pulled)
             if self._phase.environment.provenance:
                 found = base_digests.digests(self._storage, pulled)
@@ -104,8 +105,28 @@ class _Build:
             if self._request["platforms"]:
                 self._phase.fields["images"] = images
         except DeadlinePassed:
-            raise self._timeout() from None
+            raise PhaseFailed("BuildTimeout", self._timed_out(self._position)) from None
+        except PhaseFailed as error:
+            if error.reason != "OutOfDisk" or error.details.get("step"):
+                raise
+            message = f"{error.message} ({self._position})"
+            raise PhaseFailed(error.reason, message, **error.details) from error
         return "succeeded"
+
+    def _pull(
+        self,
+        needs: list[tuple[str, str]],
+        credential: dict[str, str],
+        content: bytes,
+        parsed: dockerfile.Dockerfile,
+    ) -> dict[str, list[str]]:
+        try:
+            return base_images.pull(self._phase, self._storage, self._sandbox, needs, credential)
+        except PhaseFailed as error:
+            raise self._written(content, parsed).at_image(error) from error
+
+    def _written(self, content: bytes, parsed: dockerfile.Dockerfile) -> Written:
+        return Written(source_tree.text(content), parsed, self._phase.redactor.redact)
 
     def _parse(self, content: bytes, platform: str) -> dockerfile.Dockerfile:
         return dockerfile.parse(
@@ -123,15 +144,8 @@ class _Build:
             )
         self._sandbox.emulate([line for line in found.values() if line])
 
-    def _timeout(self) -> PhaseFailed:
-        seconds = self._phase.deadline.seconds
-        steps = self._phase.fields.get("steps") or [{}]
-        return PhaseFailed(
-            "BuildTimeout",
-            f"timed out after {duration(seconds)} {self._position}",
-            step=steps[-1].get("text"),
-            dockerfile_line=steps[-1].get("line"),
-        )
+    def _timed_out(self, position: str) -> str:
+        return f"timed out after {duration(self._phase.deadline.seconds)} {position}"
 
     def _check_node(self) -> None:
         """Namespaces can be had, and Buildah in them is one that holds untrusted code."""
@@ -191,8 +205,10 @@ class _Build:
         scratch = self._storage.scratch
         if self._several:
             self._log.say(f"building for {platform}")
+        which = f" for {platform}" if self._several else ""
+        self._position = f"before the first step{which}"
         layers = not self._request["clear_cache"]
-        author = source_tree.text(content)
+        written = self._written(content, parsed)
         content, parsed = workdirs.keep(content, parsed, self._users, layers=layers)
         # Our own copy: a fixed name (Buildah runs `*.in` through a preprocessor), and the very
         # bytes that were checked.
@@ -211,7 +227,8 @@ class _Build:
         done = self._cache.pull(argv, parsed, self._request["target"])
         for attempt in range(1, sealing.ATTEMPTS + 1):
             progress = BuildProgress(parsed, platform if self._several else "", done)
-            code = self._run_buildah(argv, progress)
+            diagnosis = BuildDiagnosis(progress, written, platform=platform)
+            code = self._run_buildah(argv, progress, diagnosis)
             if not (code and progress.not_started) or attempt == sealing.ATTEMPTS:
                 break
             self._log.say("buildah could not start the command: trying again")
@@ -221,7 +238,8 @@ class _Build:
         self._phase.fields["cache"] |= self._missed
         why.keep(progress, failed=bool(code))
         if code:
-            raise diagnosis.build_failure(code, progress, self._memory, author)
+            raise diagnosis.failure(code, self._memory)
+        self._position = f"after the last step{which}"
         cache = progress.fields()["cache"]
         self._log.say(f"layer cache: {cache['hits']} hits, {cache['misses']} misses")
         if self._missed:
@@ -236,14 +254,15 @@ class _Build:
         self._phase.fields["cache"] |= self._cache.fields()
         return image_id
 
-    def _run_buildah(self, argv: list[str], progress: BuildProgress) -> int:
+    def _run_buildah(
+        self, argv: list[str], progress: BuildProgress, diagnosis: BuildDiagnosis
+    ) -> int:
         network = Network.NONE if self._request["build_network"] == "none" else Network.EGRESS
 
         def on_line(stream: str, line: str) -> None:
             written = self._log.write(stream, line)
-            progress.feed(stream, written)
+            progress.feed(stream, clean(line), written)
             self._uses.feed(written)
-            self._position = progress.position
 
         try:
             return self._sandbox.run(
@@ -253,6 +272,11 @@ class _Build:
                 network=network,
                 cwd=self._storage.scratch,
             )
+        except DeadlinePassed:
+            late = PhaseFailed("BuildTimeout", self._timed_out(progress.position))
+            raise diagnosis.ended_early(late) from None
+        except PhaseFailed as error:  # the disk's floor was reached, or no isolation was had
+            raise diagnosis.ended_early(error) from error
         finally:
             self._phase.fields.update(together([*self._ended, progress]))
             self._phase.fields["cache"] |= self._cache.fields() | self._missed

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from controller.tasks import sealing
-from controller.tasks.dockerfile import Dockerfile
+from controller.tasks.dockerfile import Dockerfile, stage_number
 from controller.tasks.error_excerpt import ErrorExcerpt
 from controller.tasks.instructions import Instruction
 
@@ -28,6 +28,7 @@ _OUTPUT, _LONGEST = 40, 1000  # lines of the present step, and characters of eac
 _ENDED_ON = "subprocess exited on "  # Buildah's words for a signal, in Go's; its code is 1 then
 _BUILDAH = ("Error: building at STEP", "subprocess exited", "--> ", "COMMIT")
 _SPACE = re.compile(r"\s+")
+_CUT = re.compile(r" … \[\d+ bytes left out\]\Z")  # see `process`
 
 
 @dataclass(slots=True)
@@ -46,17 +47,21 @@ class Step:
 class BuildProgress:
     """Fed with every line of Buildah's output; holds the steps so far.
 
-    `not_started` is true while Buildah failed to start the present step's command at all. Steps on
-    the lines `done` are no hits: another pass of this build made them.
+    `instruction` is the present step's, None where the Dockerfile has none for it; `source` is its
+    whole text. Like `errors`, it may hold secrets. `not_started` is true while Buildah failed to
+    start the present step's command at all. Steps on the lines `done` are no hits: another pass of
+    this build made them.
     """
 
     def __init__(
         self, dockerfile: Dockerfile, platform: str = "", done: Collection[int] = ()
     ) -> None:
-        self._dockerfile = dockerfile
+        self.dockerfile = dockerfile
         self._platform = platform
         self._done = done
         self.steps: list[Step] = []
+        self.instruction: Instruction | None = None
+        self.source = ""
         self.errors: deque[str] = deque(maxlen=_ERRORS)
         self.excerpt = ErrorExcerpt()
         self.ended_on = ""
@@ -64,38 +69,41 @@ class BuildProgress:
         self._used: set[int | None] = set()
         self.not_started = False
 
-    def feed(self, stream: str, text: str) -> None:
-        """Take in one line of `stdout` or `stderr`."""
+    def feed(self, stream: str, text: str, shown: str | None = None) -> None:
+        """Take in one line of `stdout` or `stderr`; `shown` is what may be shown of it, if less."""
+        shown = text if shown is None else shown
         match = _STEP.match(text)
         if match and len(self.steps) < _STEPS:
-            stage = int(match["stage"] or 1)
-            line = self._line(stage, int(match["step"]), match["text"])
-            self._used.add(line)
-            self.not_started = False
-            self.excerpt = ErrorExcerpt()
-            self.output.clear()
-            self.ended_on = ""
-            self.steps.append(
-                Step(
-                    stage,
-                    int(match["step"]),
-                    int(match["of"]),
-                    _words(match["text"])[:1000],
-                    line,
-                    platform=self._platform,
-                )
-            )
+            self._begin(match, shown)
         elif _CACHED.match(text) and self.steps:
             self.steps[-1].cached = self.steps[-1].line not in self._done
         elif stream == "stderr" and sealing.refused(text):
             self.not_started = True
         elif stream == "stderr" and text.startswith(("Error:", "error ", "Build error:")):
             self.errors.append(text)
-            self._say(text)
+            self._say(shown)
         elif stream == "stderr" and text.startswith(_ENDED_ON):
             self.ended_on = text.removeprefix(_ENDED_ON)
         else:
-            self._say(text)
+            self._say(shown)
+
+    def _begin(self, match: re.Match[str], shown: str) -> None:
+        stage, number, of = int(match["stage"] or 1), int(match["step"]), int(match["of"])
+        text = _with_keyword(match["text"])
+        self.instruction = self._find(stage, number, _CUT.sub("", text))
+        line = self.instruction.line if self.instruction else None
+        self._used.add(line)
+        if line is None and self._triggered(stage, number, of, text):
+            line = self.dockerfile.stages[stage - 1].instructions[0].line
+        self.source = self.instruction.source if self.instruction else text
+        self.not_started = False
+        self.excerpt = ErrorExcerpt()
+        self.errors.clear()
+        self.output.clear()
+        self.ended_on = ""
+        may_be_shown = _STEP.match(shown)
+        words = _with_keyword(may_be_shown["text"] if may_be_shown else shown)
+        self.steps.append(Step(stage, number, of, words[:1000], line, platform=self._platform))
 
     def _say(self, text: str) -> None:
         if not text.startswith(_BUILDAH):
@@ -105,7 +113,7 @@ class BuildProgress:
     @property
     def lines(self) -> list[int]:
         """The first line of every instruction of the Dockerfile."""
-        return [one.line for stage in self._dockerfile.stages for one in stage.instructions]
+        return [one.line for stage in self.dockerfile.stages for one in stage.instructions]
 
     @property
     def current(self) -> Step | None:
@@ -118,7 +126,7 @@ class BuildProgress:
         step = self.current
         if step is None:
             return "before the first step"
-        stages = f" of stage {step.stage}" if len(self._dockerfile.stages) > 1 else ""
+        stages = f" of stage {step.stage}" if len(self.dockerfile.stages) > 1 else ""
         platform = f" for {self._platform}" if self._platform else ""
         return f"in step {step.step}/{step.of}{stages}{platform}"
 
@@ -126,17 +134,38 @@ class BuildProgress:
         """What the phase's result says about steps and cache."""
         return together([self])
 
-    def _line(self, stage: int, step: int, text: str) -> int | None:
-        """The line of a step: by stage and position where the words agree, else by the words."""
-        stages = self._dockerfile.stages
-        wanted = _words(text)
+    def platforms(self, built_for: str) -> set[str]:
+        """The platforms that the present stage may be of, in a build for one."""
+        stages = self.dockerfile.stages
+        number: int | None = (self.current.stage if self.current else len(stages)) - 1
+        base = ""
+        while number is not None and number < len(stages):
+            base = stages[number].base
+            number = stage_number(stages[:number], base)
+        return {platform for image, platform in self.dockerfile.needs if image == base} or {
+            built_for
+        }
+
+    def _triggered(self, stage: int, step: int, of: int, text: str) -> bool:
+        """Whether a step that the Dockerfile lacks is an ONBUILD trigger of the base image.
+
+        They come right after FROM. The labels of the request come last.
+        """
+        if stage > len(self.dockerfile.stages) or (step == of and text.startswith('LABEL "')):
+            return False
+        own = {one.line for one in self.dockerfile.stages[stage - 1].instructions[1:]}
+        return not any(one.stage == stage and one.line in own for one in self.steps)
+
+    def _find(self, stage: int, step: int, wanted: str) -> Instruction | None:
+        """A step's instruction: by stage and position where the words agree, else by the words."""
+        stages = self.dockerfile.stages
         if stage <= len(stages) and step <= len(stages[stage - 1].instructions):
             instruction = stages[stage - 1].instructions[step - 1]
             if _same(instruction, wanted):
-                return instruction.line
+                return instruction
         for instruction in (i for s in stages for i in s.instructions):
             if instruction.line not in self._used and _same(instruction, wanted):
-                return instruction.line
+                return instruction
         return None
 
 
@@ -164,6 +193,12 @@ def _same(instruction: Instruction, wanted: str) -> bool:
         or (instruction.heredocs and wanted.startswith(f"{mine} ("))  # the first lines of it
         or (instruction.keyword == "FROM" and wanted.startswith("FROM "))
     )
+
+
+def _with_keyword(text: str) -> str:
+    """A step's words, the keyword in capitals: Buildah prints it as the author wrote it."""
+    keyword, blank, rest = _words(text).partition(" ")
+    return f"{keyword.upper()}{blank}{rest}"
 
 
 def _words(text: str) -> str:

@@ -322,8 +322,9 @@ class RegistryApi:
     def _away(self, error: Exception) -> PhaseFailed:
         reason = getattr(error, "reason", None) or error
         words = f"{self._base or self._host}: {str(reason) or type(error).__name__}"
-        if isinstance(reason, ssl.SSLError) and not self._insecure:
-            return PhaseFailed("RegistryUnavailable", words)  # a certificate does not mend itself
+        broken = isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        if isinstance(reason, ssl.SSLError) and not broken and not self._insecure:
+            return PhaseFailed("RegistryNotTrusted", words)  # a certificate does not mend itself
         return Transient(words)
 
 

@@ -3,7 +3,8 @@
 A RUN step is often many commands joined by `&&` or `;`, and its exit code is that of one of them.
 The text is cut into simple commands, conservatively, and the output is asked which it was:
 
-1. A shell that traces (`set -x`) prints each command before it runs it: the last one failed.
+1. A shell that was told to trace (`set -x`) prints each command before it runs it: the last one
+   failed.
 2. A shell that cannot start a program names it: `sh: foo: not found`.
 3. Most programs begin their complaints with their own name: `cat: /x: No such file or directory`.
 
@@ -22,7 +23,12 @@ _NOT_STARTED = re.compile(
     r"(?:/bin/)?(?:[\w.-]*sh)?(?:: line)?(?::? ?\d+)?: ?(?P<program>[\w./+-]+): "
     r"(?:command not found|not found|Permission denied|cannot execute)"
 )
+_TRACES = re.compile(r"\bset -\w*x|\bsh -\w*x|xtrace")
 _TRACE = re.compile(r"\++ (?P<command>\S.*)\Z")
+_BREAKS = re.compile(r"[\s;&|(){}\"'`$]+")
+_HEREDOC = re.compile(r"<<(?P<chomp>-?)\s*(?P<quote>[\"']?)(?P<word>[\w.-]+)(?P=quote)")
+_CONTINUED = re.compile(r"\s*\\\n\s*")
+_SHELL = re.compile(r"\b(?:ba|da|a|z|k)?sh\b")
 _COMPLAINT = re.compile(r"(?P<program>[A-Za-z][\w.+-]*)(?:\[\d+\])?(?:: | ERR! |: \*\*\* )")
 # Programs whose complaints carry another name, or none.
 _SIGNS = (
@@ -54,6 +60,30 @@ def commands(run: str) -> list[str]:
     return [part for part in found if part] or [text]
 
 
+def script(run: str, written: str) -> str:
+    """What the shell runs: the text of a RUN step, or the here-document that is all of it.
+
+    `written` is the instruction as it stands in the Dockerfile, with all of its lines.
+    """
+    match = _HEREDOC.fullmatch(run.strip())
+    if not match:
+        return run
+    lines = iter(written.split("\n"))
+    for line in lines:
+        if line.rstrip().endswith(match[0]):
+            break
+    body = []
+    for line in lines:
+        text = line.lstrip("\t") if match["chomp"] else line
+        if text == match["word"]:
+            break
+        body.append(text)
+    if not body or (body[0].startswith("#!") and not _SHELL.search(body[0])):
+        return run
+    text = "\n".join(line for line in body if not line.lstrip().startswith("#"))
+    return _CONTINUED.sub(" ", text)
+
+
 def failed(run: str, output: Sequence[str], exit_code: int) -> str | None:
     """The command that failed, or None where the output does not tell.
 
@@ -61,10 +91,13 @@ def failed(run: str, output: Sequence[str], exit_code: int) -> str | None:
     """
     chain = commands(run)
     lines = [line.strip() for line in output if line.strip()]
-    if traced := [match["command"] for line in lines if (match := _TRACE.match(line))]:
-        return traced[-1] if re.search(r"\bset -\w*x|\bsh -\w*x|xtrace", run) else None
+    if _TRACES.search(run):
+        known = set(_BREAKS.split(run))
+        for line in reversed(lines):
+            if (match := _TRACE.match(line)) and _program(match["command"], whole=True) in known:
+                return match["command"]
     if len(chain) == 1:
-        return chain[0]
+        return chain[0] if "\n" not in chain[0] else None
     programs = [(one, _program(one)) for one in chain]
     for line in reversed(lines):
         if exit_code in (126, 127) and (match := _NOT_STARTED.search(line)):
@@ -82,8 +115,8 @@ def _only(programs: Sequence[tuple[str, str]], names: Sequence[str]) -> str | No
     return found[0] if len(found) == 1 else None
 
 
-def _program(command: str) -> str:
-    """The program that a simple command runs, without its directory."""
+def _program(command: str, *, whole: bool = False) -> str:
+    """The program that a simple command runs, without its directory if not the `whole` name."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -93,7 +126,8 @@ def _program(command: str) -> str:
             continue
         if word.startswith("-"):
             return ""
-        return word.lstrip("({").rpartition("/")[2]
+        word = word.lstrip("({")
+        return word if whole else word.rpartition("/")[2]
     return ""
 
 

@@ -27,6 +27,8 @@ from controller.tasks.sandbox import Network, Sandbox, ulimits
 from controller.tasks.storage import OwnerStorage
 from controller.tasks.tested_command import TestedCommand, all_of
 
+# Failures of one command, after which the others can still be tried (test.keep_going).
+_OF_ONE = ("TestFailed", "TestCommandNotFound", "OutOfMemory", "PlatformUnavailable")
 _POLL = 0.01  # seconds; a result appears once in a build, and inotify is not in the library
 
 
@@ -119,10 +121,7 @@ class _Tests:
                     self._one(number, len(todo), test, done)
                 except PhaseFailed as error:
                     failures.append(error)
-                    if (
-                        error.reason == "TestTimeout"
-                        or not self._phase.request["test"]["keep_going"]
-                    ):
+                    if error.reason not in _OF_ONE or not self._phase.request["test"]["keep_going"]:
                         break
         finally:
             self._storage.remove_containers(self._sandbox)
@@ -139,6 +138,7 @@ class _Tests:
         record["log"] = [log.size, None]
         log.say(f"test {number}/{of}{f' for {test.platform}' if several else ''}: {shown}")
         started, memory = time.monotonic(), MemoryWatch()
+        at = {"command": shown, "step": f"test {number}/{of}"}
         name = f"nbs-test-{self._phase.environment.alloc_id}-{number}"
         try:
             self._create(name, self._images[test.platform])
@@ -152,19 +152,18 @@ class _Tests:
             raise PhaseFailed(
                 "TestTimeout",
                 f"timed out after {duration(self._deadline.seconds)} in test {number}/{of}",
-                command=shown,
-                step=f"test {number}/{of}",
+                **at,
             ) from None
-        except PhaseFailed as error:
-            where = {"command": shown, "step": f"test {number}/{of}"}
-            raise PhaseFailed(error.reason, error.message, **where | error.details) from error
+        except PhaseFailed as error:  # no container can be made, no isolation had, the disk is full
+            raise PhaseFailed(error.reason, error.message, **at | error.details) from error
         finally:
             record["duration_seconds"] = round(time.monotonic() - started, 3)
             record["output_tail"] = command.tail
             record["log"][1] = log.size
         record["exit_code"], record["signal"] = command.ended(code)
         if code:
-            raise command.failure(record, memory)
+            runs_here = not test.platform or registration(test.platform) is not None
+            raise command.failure(record, memory, runs_here=runs_here)
 
     def _run(self, name: str, command: TestedCommand) -> int:
         """Run a command in a container made for it: its exit code."""
@@ -204,7 +203,6 @@ class _Tests:
                 "TestFailed",
                 f"a container of the image cannot be made: {said}",
                 exit_code=code,
-                step=f"test {name.rpartition('-')[2]}",
             )
 
     @staticmethod

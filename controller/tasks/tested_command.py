@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from controller.tasks.diagnosis import out_of_memory
+from controller.tasks.diagnosis import FOREIGN_PROGRAM, out_of_memory
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.memory import MemoryWatch
 
@@ -15,6 +15,11 @@ _NOT_STARTED = "process failed to start with error: "
 _ENDED_ON = "subprocess exited on "  # Buildah's words for a signal, in Go's words
 _OF_BUILDAH = ("subprocess exited ", "Error: exit status ")
 _SHELL, _MISSING = "/bin/sh", ": no such file or directory"
+_NO_PROGRAM = (_MISSING, ": executable file not found in $PATH")
+_NOT_EXECUTABLE = (
+    "The image has this file, but the image's user may not execute it: give it mode 755 in the "
+    "Dockerfile (COPY --chmod=755), or name its interpreter first."
+)
 _TAIL_LINES, _TAIL_CHARACTERS = 20, 200  # of each line; an outcome has many commands
 _SIGNALS = {(signal.strsignal(one) or "").lower(): one for one in signal.Signals}
 
@@ -64,8 +69,10 @@ class TestedCommand:
         number = _SIGNALS.get(self._ended_on) if code else None
         return (code, None) if number is None else (128 + number, number.name)
 
-    def failure(self, record: dict[str, Any], memory: MemoryWatch) -> PhaseFailed:
-        """Why it failed."""
+    def failure(
+        self, record: dict[str, Any], memory: MemoryWatch, *, runs_here: bool = True
+    ) -> PhaseFailed:
+        """Why it failed. `runs_here`: the node runs programs of the image's platform."""
         reason = "TestFailed"
         message = f"{self._step} exited with status {record['exit_code']}"
         if record["signal"]:
@@ -74,10 +81,7 @@ class TestedCommand:
         if memory.killed():
             reason, message = "OutOfMemory", out_of_memory(memory)
         elif self._not_started:
-            reason, message = "TestCommandNotFound", self._not_started
-            if self.argv[0] == _SHELL and message.endswith(f"{_SHELL}{_MISSING}"):
-                message = f"the image has no {_SHELL}, which runs test commands that are strings"
-                hint = 'Write the command as a list of words, such as ["/app/check", "--all"].'
+            reason, message, hint = self._why_not_started(runs_here)
         return PhaseFailed(
             reason,
             message,
@@ -86,6 +90,25 @@ class TestedCommand:
             step=self._step,
             hint=hint,
         )
+
+    def _why_not_started(self, runs_here: bool) -> tuple[str, str, str | None]:
+        """Reason, message and hint where Buildah could not start it."""
+        message = f"{self._step} was not started: {self._not_started}"
+        if self._not_started.endswith("exec format error"):
+            if not runs_here:
+                return "PlatformUnavailable", message, None
+            return "TestFailed", message, FOREIGN_PROGRAM
+        if self._not_started.endswith("permission denied"):
+            return "TestFailed", message, _NOT_EXECUTABLE
+        if not self._not_started.endswith(_NO_PROGRAM):
+            return "TestFailed", message, None
+        if self.argv[0] == _SHELL and self._not_started.endswith(f"{_SHELL}{_MISSING}"):
+            return (
+                "TestCommandNotFound",
+                f"the image has no {_SHELL}, which runs test commands that are strings",
+                'Write the command as a list of words, such as ["/app/check", "--all"].',
+            )
+        return "TestCommandNotFound", self._not_started, None
 
 
 def all_of(failures: Sequence[PhaseFailed], of: int) -> PhaseFailed:

@@ -1,13 +1,13 @@
 """Trying again what a registry may grant the next time, and nothing else.
 
 Transient are answers 408, 429 and 5xx, connections that break and servers that do not answer in
-time. A refusal (401, 403, a manifest that the registry calls invalid) stays one.
+time. A refusal (401, 403, a manifest that the registry calls invalid) stays one, and so does a
+registry that the node does not trust.
 """
 
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,8 +17,6 @@ from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline
 
 T = TypeVar("T")
-# Of what `diagnosis` calls an unavailable registry: this does not pass by itself.
-_FOR_GOOD = re.compile(r"x509:|server gave HTTP response")
 _FIRST_PAUSE = 1.0  # seconds; doubled each time, and spread so that builds do not come in step
 
 
@@ -32,9 +30,7 @@ class Transient(PhaseFailed):
 
 def passing(error: PhaseFailed) -> PhaseFailed:
     """A tool's failure, as Transient where it may pass."""
-    if error.reason == "RegistryUnavailable" and not _FOR_GOOD.search(error.message):
-        return Transient(error.message)
-    return error
+    return Transient(error.message) if error.reason == "RegistryUnavailable" else error
 
 
 class Tries:

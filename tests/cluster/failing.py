@@ -1,8 +1,10 @@
 """Builds that fail, each with what must be said of it.
 
-`line` and `step` are of the Dockerfile; `command` is the one command of a chain that failed, where
-it can be told. What `@BASE@`, `@REGISTRY@` and `@DEAD@` stand for is filled in: the base image, the
-cluster's registry, and an address at which nobody listens.
+`line` and `step` are of the Dockerfile, the step's beginning as Buildah counts it; `command` is the
+one command of a chain that failed, where it can be told; `says` and `hint` are parts of message and
+hint. What `@BASE@`, `@REGISTRY@`, `@DEAD@`, `@SECRETS@` and `@SECRET@` stand for is filled in: the
+base image, the cluster's registry, an address at which nobody listens, a path in Vault, and a line
+of the secret there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ class Failing:
     reason: str
     dockerfile: str | None = None
     line: int | None = None
+    step: str | None = None
     command: str | None = None
+    hint: str = ""
     says: str = ""
     phase: str = "build"
     files: dict[str, str] = field(default_factory=dict)
@@ -31,7 +35,7 @@ class Failing:
 def run(name: str, *lines: str, reason: str = "RunFailed", **expected: Any) -> Failing:
     """A Dockerfile whose RUN, from line 3 on, fails."""
     text = "FROM @BASE@\nRUN echo before\n" + "\n".join(lines) + "\n"
-    return Failing(name, reason, text, **{"line": 3, **expected})
+    return Failing(name, reason, text, **{"line": 3, "step": "3/4: RUN ", **expected})
 
 
 def says(*output: str, code: int = 1) -> str:
@@ -51,7 +55,8 @@ _WITH = {"npm": _NPM, "apt-get": _APT, "pip": _PIP, "make": _CC}
 def tool(name: str, command: str, failed: str | None, code: int, says: str) -> Failing:
     """A chain in which one of these programs fails."""
     text = f"FROM @BASE@\n{_PROGRAMS}RUN {command}\n"
-    return Failing(name, "RunFailed", text, 3, failed or command, says, files=_WITH, exit_code=code)
+    expected = {"line": 3, "step": f"3/4: RUN {command}", "command": failed or command}
+    return Failing(name, "RunFailed", text, says=says, files=_WITH, exit_code=code, **expected)
 
 
 FAILING = (
@@ -82,7 +87,57 @@ FAILING = (
         command="/no/such/program",
     ),
     run("run-not-executable", "RUN : > /x && /x", exit_code=126, command="/x"),
-    run("run-heredoc", "RUN <<EOF", "set -e", "echo in", "false", "EOF"),
+    run("run-heredoc", "RUN <<EOF", "set -e", "echo in", "false", "EOF", command="<<EOF"),
+    run(
+        "run-heredoc-names",
+        "RUN <<EOF",
+        "set -e",
+        "mkdir -p \\",
+        "  /a",
+        "cat /no/such",
+        "echo after",
+        "EOF",
+        command="cat /no/such",
+    ),
+    run(
+        "run-names-storage",
+        "RUN dnf -y install buildah fuse-overlayfs",
+        exit_code=127,
+        command="dnf -y install buildah fuse-overlayfs",
+    ),
+    run("run-names-images", 'RUN grep "image not known" /log', exit_code=2),
+    run("run-names-syntax", "RUN false || (echo parse error; exit 1)", exit_code=1),
+    run(
+        "run-plus",
+        "RUN echo + x@1.0.0 && false",
+        command="echo + x@1.0.0 && false",
+    ),
+    run("run-lowercase", "run cat /nowhere", step="3/4: ", command="cat /nowhere"),
+    run("run-long", f"RUN cat /nowhere && echo {'x' * 13_000}", command="cat /nowhere"),
+    run(
+        "run-with-secret",
+        "RUN --mount=type=secret,id=tok cat /nowhere/@SECRET@ && echo after",
+        command="cat /nowhere/[redacted]",
+        step="3/4: RUN --mount=type=secret,id=tok cat /nowhere/[redacted]",
+        request={"build_secrets": {"tok": "@SECRETS@#token"}},
+    ),
+    Failing(
+        "run-trigger",
+        "RunFailed",
+        "FROM @BASE@ AS made\nONBUILD RUN cat /nowhere\nFROM made\nRUN true\n",
+        line=3,
+        step="2/4: RUN cat /nowhere",
+        command="cat /nowhere",
+    ),
+    run(
+        "run-script",
+        "COPY --chmod=755 script /script",
+        'RUN ["/script"]',
+        line=4,
+        step="4/5: RUN ",
+        files={"script": "echo no first line\n"},
+        hint="#!",
+    ),
     run("run-pipe", "RUN echo x | grep y", command="echo x | grep y"),
     run("run-killed", "RUN kill -9 $$", signal="SIGKILL"),
     run("run-segfault", "RUN kill -SEGV $$", signal="SIGSEGV"),
@@ -95,17 +150,24 @@ FAILING = (
     ),
     run("run-user", "RUN cat /etc/shadow-", command="cat /etc/shadow-"),
     run("run-syntax", "RUN if true; then echo", exit_code=2, says="exit status 2"),
-    run("run-no-network", "RUN wget -q http://no-such.invalid/", request={"build_network": "none"}),
+    run(
+        "run-no-network",
+        "RUN wget -q http://no-such.invalid/",
+        request={"build_network": "none"},
+        hint="public network",
+    ),
     run(
         "run-secret-missing",
         "RUN --mount=type=secret,id=tok,required=true cat /run/secrets/tok",
         reason="SecretNotFound",
+        hint="build_secrets",
     ),
     run(
         "run-second-stage",
         "FROM @BASE@",
         "RUN cat /nowhere",
         line=4,
+        step="2/3: RUN cat /nowhere",
         command="cat /nowhere",
     ),
     run(
@@ -113,8 +175,9 @@ FAILING = (
         "COPY --chmod=755 arm /arm",
         'RUN ["/arm"]',
         line=4,
-        reason="PlatformUnavailable",
+        step="4/5: RUN ",
         files={"arm": "ARM"},
+        hint="architecture",
     ),
     tool("npm", "echo a && npm ci && echo b", "npm ci", 1, "npm ci"),
     tool(
@@ -128,7 +191,9 @@ FAILING = (
     # The Dockerfile itself
     Failing("no-dockerfile", "DockerfileNotFound", None, says="Dockerfile"),
     Failing("empty", "DockerfileInvalid", "# nothing\n", says="no FROM"),
-    Failing("unknown-keyword", "DockerfileInvalid", "FROM @BASE@\nRUNN true\n", 2),
+    Failing(
+        "unknown-keyword", "DockerfileInvalid", "FROM @BASE@\nRUNN true\n", 2, "2/3: RUNN true"
+    ),
     Failing("before-from", "DockerfileInvalid", "RUN true\nFROM @BASE@\n", 1),
     Failing("from-nothing", "DockerfileInvalid", "ARG B\nFROM ${B}\n", 2),
     Failing("from-words", "DockerfileInvalid", "FROM @BASE@ IS x\n", 1),
@@ -136,31 +201,96 @@ FAILING = (
     Failing("host-transport", "DockerfileRefused", "FROM @BASE@\nCOPY --from=oci:/x / /\n", 2),
     Failing("no-target", "DockerfileInvalid", "FROM @BASE@\n", request={"target": "release"}),
     Failing("copy-arguments", "DockerfileInvalid", "FROM @BASE@\nCOPY onlyone\n", 2),
-    Failing("bad-env", "DockerfileInvalid", "FROM @BASE@\nENV lonely\n", says="ENV must have"),
+    Failing(
+        "bad-env",
+        "DockerfileInvalid",
+        "FROM @BASE@\nRUN true\nENV lonely\n",
+        3,
+        "ENV lonely",
+        says="ENV must have",
+    ),
+    Failing("bad-shell", "DockerfileInvalid", "FROM @BASE@\nSHELL sh -c\n", 2, "2/3: SHELL"),
+    Failing(
+        "bad-variable",
+        "DockerfileInvalid",
+        "FROM @BASE@\nRUN true\nENV A=${B:~x}\n",
+        3,
+        "ENV A",
+        says="modifier",
+    ),
     # COPY and ADD
-    Failing("copy-missing", "CopyFailed", "FROM @BASE@\nCOPY nope.txt /x\n", 2, says="nope.txt"),
+    Failing(
+        "copy-missing",
+        "CopyFailed",
+        "FROM @BASE@\nCOPY nope.txt /x\n",
+        2,
+        "2/3: COPY nope.txt",
+        says="nope.txt",
+    ),
+    Failing(
+        "copy-names-storage",
+        "CopyFailed",
+        "FROM @BASE@\nCOPY fuse-overlayfs /x\n",
+        2,
+        says="fuse-overlayfs",
+        hint=".dockerignore",
+    ),
+    Failing(
+        "copy-owner",
+        "CopyFailed",
+        "FROM @BASE@\nCOPY --chown=nouser kept.txt /x\n",
+        2,
+        says="nouser",
+        files={"kept.txt": "x"},
+        hint="--chown",
+    ),
     Failing(
         "copy-ignored",
         "CopyFailed",
         "FROM @BASE@\nCOPY kept.txt /x\n",
         2,
-        says="kept.txt",
+        says=".dockerignore leaves out all of kept.txt",
         files={"kept.txt": "x", ".dockerignore": "*.txt\n"},
+        hint=".dockerignore",
     ),
-    Failing("copy-glob", "CopyFailed", "FROM @BASE@\nRUN true\nCOPY *.jar /x/\n", 3),
+    Failing(
+        "copy-glob",
+        "CopyFailed",
+        "FROM @BASE@\nRUN true\nCOPY *.jar /x/\n",
+        3,
+        says="the build context has nothing like /*.jar",
+        hint=".dockerignore",
+    ),
     Failing("copy-outside", "CopyFailed", "FROM @BASE@\nCOPY ../../etc/passwd /x\n", 2),
     Failing(
         "copy-stage-file",
         "CopyFailed",
         "FROM @BASE@ AS made\nFROM @BASE@\nCOPY --from=made /missing /x\n",
         3,
+        "2/3: COPY --from=made /missing",
         says="/missing",
+        hint="made",
     ),
-    Failing("add-url", "CopyFailed", "FROM @BASE@\nADD http://@DEAD@/file /x\n", 2),
+    Failing("add-url", "DownloadFailed", "FROM @BASE@\nADD http://@DEAD@/file /x\n", 2),
+    Failing(
+        "add-no-network",
+        "CopyFailed",
+        "FROM @BASE@\nADD http://no-such.invalid/file /x\n",
+        2,
+        request={"build_network": "none"},
+        hint="build_network none",
+    ),
     # Base images
-    Failing("base-absent", "BaseImageNotFound", "FROM @REGISTRY@/no/such:1\n", says="no/such"),
-    Failing("base-unreachable", "BaseImageUnavailable", "FROM @DEAD@/x:1\n", says="refused"),
-    Failing("base-platform", "BaseImageNotFound", "FROM --platform=linux/s390x @BASE@\n"),
+    Failing("base-absent", "BaseImageNotFound", "FROM @REGISTRY@/no/such:1\n", 1, says="no/such"),
+    Failing("base-unreachable", "BaseImageUnavailable", "FROM @DEAD@/x:1\n", 1, says="refused"),
+    Failing("base-platform", "BaseImageNotFound", "FROM --platform=linux/s390x @BASE@\n", 1),
+    Failing(
+        "base-of-copy",
+        "BaseImageNotFound",
+        "FROM @BASE@\nRUN true\nCOPY --from=@REGISTRY@/no/such:1 / /\n",
+        3,
+        "COPY --from=",
+    ),
     # Git
     Failing("git-ref", "GitRefNotFound", "FROM @BASE@\n", request={"git_ref": "no-such"}),
     Failing("git-commit", "GitRefNotFound", "FROM @BASE@\n", request={"git_ref": "0" * 40}),
@@ -172,7 +302,13 @@ FAILING = (
     ),
     # Limits
     Failing(
-        "timeout", "BuildTimeout", "FROM @BASE@\nRUN sleep 60\n", 2, request={"build_timeout": 5}
+        "timeout",
+        "BuildTimeout",
+        "FROM @BASE@\nRUN sleep 60\n",
+        2,
+        "2/3: RUN sleep 60",
+        "sleep 60",
+        request={"build_timeout": 20},  # enough to come to the step beside all the others
     ),
     Failing("context", "DockerfileNotFound", "FROM @BASE@\n", request={"context_path": "no/such"}),
     # Tests
@@ -181,6 +317,7 @@ FAILING = (
         "TestFailed",
         "FROM @BASE@\n",
         phase="test",
+        step="test 2/2",
         command="exit 3",
         exit_code=3,
         request={"test_commands": ["true", "exit 3"]},
@@ -190,13 +327,35 @@ FAILING = (
         "TestCommandNotFound",
         "FROM @BASE@\n",
         phase="test",
+        step="test 1/1",
+        command='["/no/such"]',
         request={"test_commands": [["/no/such"]]},
+    ),
+    Failing(
+        "test-not-executable",
+        "TestFailed",
+        "FROM @BASE@\nRUN : > /x\n",
+        phase="test",
+        says="permission denied",
+        hint="chmod",
+        request={"test_commands": [["/x"]]},
+    ),
+    Failing(
+        "test-script",
+        "TestFailed",
+        "FROM @BASE@\nCOPY --chmod=755 script /x\n",
+        phase="test",
+        says="exec format error",
+        files={"script": "echo no first line\n"},
+        hint="#!",
+        request={"test_commands": [["/x"]]},
     ),
     Failing(
         "test-timeout",
         "TestTimeout",
         "FROM @BASE@\n",
         phase="test",
+        step="test 1/1",
         command="sleep 60",
         request={"test": {"commands": ["sleep 60"], "timeout": 2}},
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from cluster.cluster import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # An ELF header of a program for 64-bit ARM: enough for the kernel to say that it is none of ours.
+_SECRETS = "nomad-build-service/build/failing"
+_SECRET = "word-of-a-secret"
 _ARM = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00\x01" + bytes(43) + bytes(56)
 
 
@@ -31,7 +34,14 @@ def dead() -> Iterator[str]:
 def failures(cluster: Cluster, controller_address: str, dead: str) -> dict[str, dict[str, Any]]:
     """The status of every build; they run side by side."""
     builds = Builds(cluster, cluster.pack.wait_healthy())
-    words = {"@BASE@": cluster.base_image, "@REGISTRY@": cluster.registry.host, "@DEAD@": dead}
+    cluster.vault_put(_SECRETS, {"token": f"first line\n{_SECRET}\n"})
+    words = {
+        "@BASE@": cluster.base_image,
+        "@REGISTRY@": cluster.registry.host,
+        "@DEAD@": dead,
+        "@SECRETS@": f"secret/{_SECRETS}",
+        "@SECRET@": _SECRET,
+    }
     job_ids = {}
     for case in FAILING:
         files: dict[str, str | bytes] = {
@@ -41,10 +51,7 @@ def failures(cluster: Cluster, controller_address: str, dead: str) -> dict[str, 
         if case.dockerfile is not None:
             files["Dockerfile"] = _filled(case.dockerfile, words)
         repository = builds.repository(files or {"README": "nothing to build"})
-        asked = {
-            name: _filled(value, words) if isinstance(value, str) else value
-            for name, value in case.request.items()
-        }
+        asked = json.loads(_filled(json.dumps(case.request), words))
         owner = f"failing-{uuid.uuid4().hex[:8]}"
         job_ids[case.name] = builds.submit(builds.request(repository, owner=owner, **asked))
     return {
@@ -60,9 +67,12 @@ def test_the_failure_is_named(failures: dict[str, dict[str, Any]], case: Failing
     assert (failure["phase"], failure["reason"]) == (case.phase, case.reason), failure
     assert failure["message"].strip()
     assert failure["hint"]
+    assert case.hint in failure["hint"], failure["hint"]
     assert case.says in failure["message"], failure["message"]
     if case.line is not None:
         assert failure["dockerfile_line"] == case.line, failure
+    if case.step is not None:
+        assert (failure["step"] or "").startswith(case.step), failure
     if case.command is not None:
         assert failure["command"] == case.command, failure
     if case.exit_code is not None:

@@ -28,3 +28,17 @@ def test_what_to_do_next_agrees_with_the_reason(reason: str) -> None:
     if known.fix_owner == "transient" or (known.fix_owner, known.retryable) == ("operator", True):
         assert "idempotency_key" in answer["next"]
     assert "{" not in answer["next"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status.SUCCEEDED, "the build succeeded"),
+        (Status.CANCELLED, "the build was stopped"),
+        (Status.BUILDING, "has not ended"),
+    ],
+)
+def test_a_build_that_did_not_fail_is_told_from_others(status: Status, words: str) -> None:
+    answer = failure_view.view(Build("default.image-build.1-a", "image-build/dispatch-1-a", status))
+    assert not answer["failed"]
+    assert words in answer["next"]

@@ -32,5 +32,19 @@ def test_space_and_inodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert full(tmp_path, monkeypatch, f_files=0, f_favail=0) == ""
 
 
+def test_who_filled_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"f_bavail": 1 << 20, "f_frsize": 4096, "f_files": 0, "f_favail": 0}
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**figures))
+    floor = DiskFloor(tmp_path, 1 << 20)
+    floor.check()
+    figures["f_bavail"] = 0
+    with pytest.raises(PhaseFailed) as failed:
+        floor.check()
+    assert "had room when this phase began" in failed.value.details["hint"]
+    with pytest.raises(PhaseFailed) as failed:
+        DiskFloor(tmp_path, 1 << 20).check()
+    assert failed.value.details["hint"] is None
+
+
 def test_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
     DiskFloor(tmp_path / "none", 1 << 60).check()

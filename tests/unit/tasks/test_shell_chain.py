@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks.shell_chain import commands, failed
+from controller.tasks.shell_chain import commands, failed, script
 
 CHAIN = "apt-get update && apt-get install -y curl && pip install -r r.txt && make all"
 
@@ -48,6 +48,9 @@ def test_simple_commands(run: str, found: list[str]) -> None:
         ("set -ex; a; b; c", ["+ a", "out", "+ b --one", "no good"], 3, "b --one"),
         ("a; b; c", ["+ a", "+ b"], 3, None),  # somebody else's plus signs
         ("a && b", ["nothing that tells"], 1, None),
+        ("npm install x && frobnicate", ["+ x@1.0.0"], 1, None),
+        ("set -x; npm install x && y", ["+ npm install x", "+ x@1.0.0"], 1, "npm install x"),
+        ("set -ex\nfor i in 1; do\n  /bin/x $i\ndone", ["+ /bin/x 1"], 1, "/bin/x 1"),
         ("npm ci && npm run build", ["npm ERR! code ELIFECYCLE"], 1, None),
         ("npm ci && yarn build", ["npm ERR! code ELIFECYCLE"], 1, "npm ci"),
         ("A=1 env go build && x", ["main.go:3:2: undefined: y"], 1, "A=1 env go build"),
@@ -55,6 +58,22 @@ def test_simple_commands(run: str, found: list[str]) -> None:
 )
 def test_the_failed_command(run: str, output: list[str], code: int, command: str | None) -> None:
     assert failed(run, output, code) == command
+
+
+@pytest.mark.parametrize(
+    ("run", "written", "found"),
+    [
+        ("<<EOF", "RUN <<EOF\na\n# b\nc \\\n  d\nEOF\n", "a\nc d"),
+        ("<<-'E.F'", "RUN --mount=type=tmpfs,target=/x \\\n <<-'E.F'\n\ta\n\tE.F", "a"),
+        ("<<EOF", "RUN <<EOF\n#!/bin/sh -e\na\nEOF", "a"),
+        ("<<EOF", "RUN <<EOF\n#!/usr/bin/env python3\na\nEOF", "<<EOF"),
+        ("<<EOF", "", "<<EOF"),
+        ("python3 <<EOF", "RUN python3 <<EOF\na\nEOF", "python3 <<EOF"),
+        ("a && b", "RUN a && b", "a && b"),
+    ],
+)
+def test_what_the_shell_runs(run: str, written: str, found: str) -> None:
+    assert script(run, written) == found
 
 
 @given(st.text(max_size=300), st.lists(st.text(max_size=80), max_size=8), st.integers(0, 255))

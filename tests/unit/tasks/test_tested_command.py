@@ -51,6 +51,29 @@ def test_a_missing_shell_is_told_from_another_missing_program() -> None:
     assert "/app/check" in failed.message
 
 
+@pytest.mark.parametrize(
+    ("words", "runs_here", "reason", "hint"),
+    [
+        ("fork/exec /x: permission denied", True, "TestFailed", "chmod"),
+        ("fork/exec /x: exec format error", True, "TestFailed", "#!"),
+        ("fork/exec /x: exec format error", False, "PlatformUnavailable", None),
+        ("fork/exec /x: too many levels of symbolic links", True, "TestFailed", None),
+        ('exec: "x": executable file not found in $PATH', True, "TestCommandNotFound", None),
+        ("fork/exec /x: no such file or directory", True, "TestCommandNotFound", None),
+    ],
+)
+def test_what_could_not_be_started(
+    words: str, runs_here: bool, reason: str, hint: str | None
+) -> None:
+    command = TestedCommand(2, 3, "/x", ["/x"])
+    command.heard(f"process failed to start with error: {words}")
+    command.record["exit_code"], command.record["signal"] = command.ended(1)
+    failed = command.failure(command.record, MemoryWatch(), runs_here=runs_here)
+    assert failed.reason == reason
+    assert words in failed.message
+    assert (failed.details["hint"] is None) if hint is None else (hint in failed.details["hint"])
+
+
 def test_the_tail_is_bounded() -> None:
     command = TestedCommand(1, 1, "x", ["x"])
     for number in range(1000):

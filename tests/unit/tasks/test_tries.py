@@ -90,8 +90,7 @@ def test_no_pause_goes_beyond_the_deadline(log: PhaseLog, pauses: list[float]) -
     ("reason", "message", "again"),
     [
         ("RegistryUnavailable", "a: connection refused", True),
-        ("RegistryUnavailable", "a: x509: certificate signed by unknown authority", False),
-        ("RegistryUnavailable", "a: http: server gave HTTP response to HTTPS client", False),
+        ("RegistryNotTrusted", "a: x509: certificate signed by unknown authority", False),
         ("RegistryAuthenticationFailed", "a: denied", False),
     ],
 )
