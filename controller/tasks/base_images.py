@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from controller.tasks import diagnosis
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.needs import Need
 from controller.tasks.phase import Phase
 from controller.tasks.platforms import NATIVE
 from controller.tasks.registry import login
@@ -21,28 +23,42 @@ from controller.tasks.tries import Tries, passing
 
 _UNAVAILABLE = "BaseImageUnavailable"
 _PULLS = 3  # Buildah tries once more within each
+_LONGEST_TEXT = 2000  # characters of an instruction
 
 
 def pull(
     phase: Phase,
     storage: OwnerStorage,
     sandbox: Sandbox,
-    needs: Iterable[tuple[str, str]],
+    needs: Iterable[Need],
     credential: dict[str, str],
 ) -> dict[str, list[str]]:
-    """Fetch every image for the platforms that it is needed for; their IDs. Raises PhaseFailed."""
-    wanted: dict[str, list[str]] = {}
-    for image, platform in dict.fromkeys(needs):
-        wanted.setdefault(image, []).append(platform)
+    """Fetch every image for the platforms that it is needed for; their IDs.
+
+    Raises PhaseFailed with the instruction that names the image first.
+    """
+    wanted: dict[str, dict[str, Need]] = {}
+    for need in needs:
+        wanted.setdefault(need.image, {}).setdefault(need.platform, need)
     pulling = Pull(phase, storage, sandbox)
     pulled: dict[str, list[str]] = {}
     with login(phase.environment.secrets_dir, credential) as authfile:
         for image, platforms in wanted.items():
-            found = [pulling.one(image, platform, authfile) for platform in platforms]
+            found = [_pull(pulling, need, authfile) for need in platforms.values()]
             if len(found) > 1:
                 pulling.list(image, found)
             pulled[image] = found
     return pulled
+
+
+def _pull(pulling: Pull, need: Need, authfile: Path) -> str:
+    try:
+        return pulling.one(need.image, need.platform, authfile)
+    except PhaseFailed as error:
+        one = need.instruction
+        where: dict[str, Any] = {"step": one.source[:500], "dockerfile_line": one.line}
+        where |= {"dockerfile_text": one.written[:_LONGEST_TEXT]}
+        raise PhaseFailed(error.reason, error.message, **where | error.details) from error
 
 
 class Pull:

@@ -94,7 +94,7 @@ class _Build:
             if self._phase.environment.provenance:
                 found = base_digests.digests(self._sandbox, self._storage, pulled)
                 self._phase.fields["base_images"] = found
-            self._emulate({*self._platforms, *(platform for _, platform in needs)})
+            self._emulate({*self._platforms, *(need.platform for need in needs)})
             with mounts.options(self._phase.environment.secrets_dir) as options:
                 images = {
                     platform: self._bud(context, content, parsed[platform], platform, options)
@@ -281,8 +281,8 @@ class _Build:
             options += ["--dns", NAME_SERVER]
         if platform != NATIVE:
             options += ["--platform", platform]
-        if request["target"]:
-            options += ["--target", request["target"]]
+        if parsed.target:
+            options += ["--target", parsed.target]
         for name, value in request["build_args"].items():
             options += ["--build-arg", f"{name}={value}"]
         ignore = source_tree.ignore_file(self._storage.source, request["dockerfile_path"])

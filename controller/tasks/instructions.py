@@ -30,7 +30,8 @@ _WITH_HEREDOC = ("RUN", "COPY", "ADD")
 class Instruction:
     """One instruction: its first line (from 1), keyword in capitals, flags, and the rest.
 
-    `source` is the whole on one line, as Buildah prints it.
+    `source` is the whole on one line, as Buildah prints it; `written` the lines that it stands on,
+    without here-documents.
     """
 
     line: int
@@ -38,10 +39,16 @@ class Instruction:
     flags: tuple[tuple[str, str], ...]
     text: str
     source: str
+    written: str
 
     def flag(self, name: str) -> str | None:
         """The last value given for a flag such as `from`."""
         return next((value for key, value in reversed(self.flags) if key == name), None)
+
+    @property
+    def end(self) -> int:
+        """The last of its lines, without here-documents."""
+        return self.line + self.written.count("\n")
 
     @property
     def heredocs(self) -> bool:
@@ -51,12 +58,17 @@ class Instruction:
 
 def invalid(line: int, source: str, problem: str) -> PhaseFailed:
     """The failure that names a line Buildah could not read."""
-    return PhaseFailed(
-        "DockerfileInvalid",
-        f"line {line}: {source[:200]!r} {problem}",
-        step=source[:500],
-        dockerfile_line=line,
-    )
+    return _failed("DockerfileInvalid", line, source, problem)
+
+
+def refused(line: int, source: str, problem: str) -> PhaseFailed:
+    """The failure that names a line which leads where a Dockerfile must not lead."""
+    return _failed("DockerfileRefused", line, source, problem)
+
+
+def _failed(reason: str, line: int, source: str, problem: str) -> PhaseFailed:
+    message = f"line {line}: {source[:200]!r} {problem}"
+    return PhaseFailed(reason, message, step=source[:500], dockerfile_line=line)
 
 
 def read(text: str) -> Iterator[Instruction]:
@@ -78,7 +90,8 @@ def read(text: str) -> Iterator[Instruction]:
             logical += part
         if not logical.strip(_SPACE):
             continue
-        instruction = _instruction(first, logical.strip(_SPACE))
+        written = "\n".join(lines[first - 1 : number])
+        instruction = _instruction(first, logical.strip(_SPACE), written)
         yield instruction
         for word, chomp in _heredocs(instruction):
             number = _end_of_heredoc(instruction, lines, number, word, chomp)
@@ -98,11 +111,11 @@ def _escape_character(lines: list[str]) -> str:
     return match["character"]
 
 
-def _instruction(line: int, logical: str) -> Instruction:
+def _instruction(line: int, logical: str, written: str) -> Instruction:
     parts = _KEYWORD_END.split(logical, maxsplit=1)
     keyword, rest = parts[0].upper(), parts[1] if len(parts) > 1 else ""
     flags, text = _flags(rest)
-    return Instruction(line, keyword, tuple(flags), text, f"{keyword} {rest}".strip())
+    return Instruction(line, keyword, tuple(flags), text, f"{keyword} {rest}".strip(), written)
 
 
 def _flags(rest: str) -> tuple[list[tuple[str, str]], str]:
@@ -149,9 +162,10 @@ def _heredocs(instruction: Instruction) -> list[tuple[str, bool]]:
     """The names of the here-documents that follow, and whether leading tabs are taken off."""
     keyword, text = instruction.keyword, instruction.source
     while keyword == "ONBUILD":
-        inner = _instruction(instruction.line, text.partition(" ")[2].strip(_SPACE))
+        rest = text.partition(" ")[2].strip(_SPACE)
+        inner = _instruction(instruction.line, rest, instruction.written)
         instruction, keyword, text = inner, inner.keyword, inner.source
-    if keyword not in _WITH_HEREDOC or "<<" not in text or _is_json(instruction.text):
+    if keyword not in _WITH_HEREDOC or "<<" not in text or json_words(instruction.text) is not None:
         return []
     found = []
     for word in _words(text):
@@ -162,12 +176,18 @@ def _heredocs(instruction: Instruction) -> list[tuple[str, bool]]:
     return found
 
 
-def _is_json(text: str) -> bool:
+def json_words(text: str) -> list[str] | None:
+    """The words of an instruction in JSON form; None where it is in another.
+
+    Upstream's decoder ends where the array does, so what follows that does not count.
+    """
     try:
-        found = json.loads(text) if text.startswith("[") else None
+        found = json.JSONDecoder().raw_decode(text)[0] if text.startswith("[") else None
     except (ValueError, RecursionError):
-        return False
-    return isinstance(found, list) and all(isinstance(one, str) for one in found)
+        return None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        return None
+    return found
 
 
 def _words(text: str) -> list[str]:

@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from controller.tasks import source_tree
-from controller.tasks.dockerfile import Dockerfile, Stage, stage_number
+from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.instructions import Instruction, read
+from controller.tasks.stages import Stage, stage_number
 
 _EMPTY = "nbs-workdir"
 _KEEP = f"COPY --from={_EMPTY} . /"
@@ -78,7 +79,7 @@ def keep(
             before = _next_line(dockerfile, number, at)
             lines.insert(len(lines) if before is None else before - 1 + shift, _KEEP.encode())
             shift += 1
-            kept.append(Instruction(one.line, "COPY", (("from", _EMPTY),), ". /", _KEEP))
+            kept.append(Instruction(one.line, "COPY", (("from", _EMPTY),), ". /", _KEEP, _KEEP))
         stages.append(replace(stage, instructions=kept))
     changed = b"\n".join(lines)
     wanted = [one.source for stage in stages for one in stage.instructions]

@@ -91,7 +91,7 @@ def test_instructions_keep_the_authors_lines() -> None:
         (6, "WORKDIR"),
         (6, "COPY"),
     ]
-    assert found.images == ("registry.example/base:1",)
+    assert list(found.images) == ["registry.example/base:1"]
 
 
 @pytest.mark.parametrize(
