@@ -23,6 +23,7 @@ from controller.tasks import (
     run_mounts,
     sealing,
     source_tree,
+    stage_names,
     workdirs,
 )
 from controller.tasks.build_progress import BuildProgress, together
@@ -86,6 +87,7 @@ class _Build:
             git, pull, mounts = self._credentials()
             self._fetch(git)
             context, content = source_tree.dockerfile(self._storage.source, self._request)
+            content = stage_names.as_declared(content)
             parsed = {platform: self._parse(content, platform) for platform in self._platforms}
             needs = [need for one in parsed.values() for need in one.needs]
             self._position = "while pulling base images"

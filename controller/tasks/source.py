@@ -16,7 +16,7 @@ from typing import Any
 
 from controller.contract.reasons import REASONS
 from controller.contract.results import failure
-from controller.tasks import dockerfile, run_mounts, source_tree
+from controller.tasks import dockerfile, run_mounts, source_tree, stage_names
 from controller.tasks.build import GIT_SECRET, PULL_SECRET
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.git import Repository
@@ -77,7 +77,7 @@ def _fetch(phase: Phase) -> tuple[Path, dict[str, str]]:
 def _look(phase: Phase, checkout: Path, pull: dict[str, str]) -> list[dict[str, Any]]:
     request = phase.request
     context, content = source_tree.dockerfile(checkout, request)
-    text = source_tree.text(content)
+    text = source_tree.text(stage_names.as_declared(content))
     platforms = request["platforms"] or [NATIVE]
     each = [
         dockerfile.parse(text, request["build_args"], request["target"], platform)
