@@ -33,7 +33,7 @@ from controller.tasks.first_miss import FirstMiss
 from controller.tasks.git import Repository
 from controller.tasks.memory import MemoryWatch
 from controller.tasks.phase import Phase
-from controller.tasks.platforms import NATIVE, registration
+from controller.tasks.platforms import NATIVE, arguments, registration
 from controller.tasks.process import duration
 from controller.tasks.registry_cache import RegistryCache
 from controller.tasks.routes import NAME_SERVER
@@ -282,7 +282,7 @@ class _Build:
         if request["build_network"] != "none":
             options += ["--dns", NAME_SERVER]
         if platform != NATIVE:
-            options += ["--platform", platform]
+            options += ["--platform", platform, *_target_arguments(platform)]
         if parsed.target:
             options += ["--target", parsed.target]
         for name, value in request["build_args"].items():
@@ -304,3 +304,10 @@ class _Build:
             **self._request["labels"],
             **({PATCH_LABEL: patch.digest(given)} if (given := self._request["patch"]) else {}),
         }
+
+
+def _target_arguments(platform: str) -> list[str]:
+    """Buildah gives an ARG before FROM the node's own platform, whatever it builds for."""
+    found = arguments(platform)
+    names = ("TARGETOS", "TARGETARCH", "TARGETVARIANT")
+    return [word for name in names for word in ("--build-arg", f"{name}={found[name]}")]
