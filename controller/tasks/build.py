@@ -6,7 +6,8 @@ Credentials are read, used and destroyed before the first line of the Dockerfile
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from controller.tasks import (
     base_images,
     diagnosis,
     dockerfile,
+    image_configs,
     prune,
     reproducible,
     rerun,
@@ -88,15 +90,15 @@ class _Build:
             self._fetch(git)
             context, content = source_tree.dockerfile(self._storage.source, self._request)
             content = stage_names.as_declared(content)
-            parsed = {platform: self._parse(content, platform) for platform in self._platforms}
-            needs = [need for one in parsed.values() for need in one.needs]
             self._position = "while pulling base images"
-            pulled = base_images.pull(self._phase, self._storage, self._sandbox, needs, pull)
-            self._users = workdirs.users(self._storage.directory / "root", pulled)
+            parsed, pulled = base_images.pull(
+                self._phase, self._storage, self._sandbox, partial(self._parse, content), pull
+            )
+            self._users = image_configs.users(self._storage.directory / "root", pulled)
             if self._phase.environment.provenance:
                 found = base_digests.digests(self._sandbox, self._storage, pulled)
                 self._phase.fields["base_images"] = found
-            self._emulate({*self._platforms, *(need.platform for need in needs)})
+            self._emulate({*self._platforms, *base_images.platforms(parsed)})
             with mounts.options(self._phase.environment.secrets_dir) as options:
                 images = {
                     platform: self._bud(context, content, parsed[platform], platform, options)
@@ -109,13 +111,14 @@ class _Build:
             raise self._timeout() from None
         return "succeeded"
 
-    def _parse(self, content: bytes, platform: str) -> dockerfile.Dockerfile:
-        return dockerfile.parse(
-            source_tree.text(content),
-            self._request["build_args"],
-            self._request["target"],
-            platform,
-        )
+    def _parse(
+        self, content: bytes, triggers: Mapping[str, list[str]]
+    ) -> dict[str, dockerfile.Dockerfile]:
+        text, request = source_tree.text(content), self._request
+        return {
+            one: dockerfile.parse(text, request["build_args"], request["target"], one, triggers)
+            for one in self._platforms
+        }
 
     def _emulate(self, wanted: Collection[str]) -> None:
         found = {platform: registration(platform) for platform in wanted}

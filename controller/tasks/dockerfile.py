@@ -7,8 +7,9 @@ before FROM), as Buildah keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from controller.tasks import platforms
 from controller.tasks.errors import PhaseFailed
@@ -56,8 +57,12 @@ def parse(
     build_args: Mapping[str, str],
     target: str | None = None,
     platform: str = platforms.NATIVE,
+    triggers: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Dockerfile:
-    """Parse and check. Raises PhaseFailed (DockerfileInvalid, DockerfileRefused) with the line."""
+    """Parse and check. `triggers` are ONBUILD instructions of base images, by name.
+
+    Raises PhaseFailed (DockerfileInvalid, DockerfileRefused) with the line.
+    """
     stages: list[Stage] = []
     heading = Heading(build_args, platform)
     arguments: set[str] = set()
@@ -77,7 +82,7 @@ def parse(
     number = target_number(stages, target) if target else None
     return Dockerfile(
         tuple(stages),
-        needs(stages, heading, target, platform),
+        needs(stages, heading, target, platform, triggers),
         frozenset(arguments),
         target if number is None else stages[number].name or str(number),
     )

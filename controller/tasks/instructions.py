@@ -118,6 +118,12 @@ def _instruction(line: int, logical: str, written: str) -> Instruction:
     return Instruction(line, keyword, tuple(flags), text, f"{keyword} {rest}".strip(), written)
 
 
+def inner(instruction: Instruction) -> Instruction:
+    """What an ONBUILD instruction will do."""
+    rest = instruction.source.partition(" ")[2].strip(_SPACE)
+    return _instruction(instruction.line, rest, instruction.written)
+
+
 def _flags(rest: str) -> tuple[list[tuple[str, str]], str]:
     """The leading words that begin with `--`, without quotes and backslashes, and what follows.
 
@@ -162,9 +168,8 @@ def _heredocs(instruction: Instruction) -> list[tuple[str, bool]]:
     """The names of the here-documents that follow, and whether leading tabs are taken off."""
     keyword, text = instruction.keyword, instruction.source
     while keyword == "ONBUILD":
-        rest = text.partition(" ")[2].strip(_SPACE)
-        inner = _instruction(instruction.line, rest, instruction.written)
-        instruction, keyword, text = inner, inner.keyword, inner.source
+        instruction = inner(instruction)
+        keyword, text = instruction.keyword, instruction.source
     if keyword not in _WITH_HEREDOC or "<<" not in text or json_words(instruction.text) is not None:
         return []
     found = []

@@ -2,18 +2,21 @@
 
 Only stages that the target needs are judged, as Buildah builds no others; but no stage may name an
 image by a transport of the host: `FROM oci:/path` opens a path of the node.
+
+What a stage is based on may add ONBUILD instructions to it, and those name images too. Of a base
+image they are known once it is fetched.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from controller.contract.field_error import FieldError
 from controller.tasks import platforms, references
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.instructions import Instruction, invalid, refused
+from controller.tasks.instructions import Instruction, inner, invalid, read, refused
 from controller.tasks.stages import Stage, StageNames, is_number, target_number
 from controller.tasks.substitution import SubstitutionError, expand
 from controller.tasks.variables import Heading, Variables
@@ -42,25 +45,34 @@ class Need:
 
 @dataclass(slots=True)
 class _Found:
-    """What one stage names: earlier stages, images, and the first thing that is wrong with it."""
+    """What one stage names: earlier stages, images, and the first thing that is wrong with it.
+
+    `triggers` are what it adds to a stage that is based on it.
+    """
 
     variables: Variables
     stages: set[int] = field(default_factory=set)
     needs: list[Need] = field(default_factory=list)
+    triggers: list[Instruction] = field(default_factory=list)
     problem: PhaseFailed | None = None
 
 
 def needs(
-    stages: Sequence[Stage], heading: Heading, target: str | None, platform: str
+    stages: Sequence[Stage],
+    heading: Heading,
+    target: str | None,
+    platform: str,
+    triggers: Mapping[str, Sequence[str]],
 ) -> tuple[Need, ...]:
     """The images of the stages that the target needs, in order; each once for a platform.
 
-    Raises PhaseFailed (DockerfileInvalid, DockerfileRefused) with the line.
+    `triggers` are the ONBUILD instructions of base images, as far as they are known. Raises
+    PhaseFailed (DockerfileInvalid, DockerfileRefused) with the line.
     """
     names = StageNames()
     found: list[_Found] = []
     for stage in stages:
-        found.append(_Look(names, found, heading, platform).at(stage))
+        found.append(_Look(names, found, heading, platform, triggers).at(stage))
         names.add(stage.name)
     last = target_number(stages, target)
     wanted = {len(stages) - 1 if last is None else last}
@@ -77,22 +89,31 @@ class _Look:
     """A look at one stage; `names` and `before` are of the stages before it."""
 
     def __init__(
-        self, names: StageNames, before: Sequence[_Found], heading: Heading, platform: str
+        self,
+        names: StageNames,
+        before: Sequence[_Found],
+        heading: Heading,
+        platform: str,
+        triggers: Mapping[str, Sequence[str]],
     ) -> None:
         self._names = names
         self._before = before
         self._heading = heading
         self._platform = platform
+        self._triggers = triggers
 
     def at(self, stage: Stage) -> _Found:
-        parent = self._names.number(stage.base)
-        inherited = None if parent is None else self._before[parent].variables
-        found = _Found(Variables(self._heading, inherited))
+        number = self._names.number(stage.base)
+        parent = None if number is None else self._before[number]
+        found = _Found(Variables(self._heading, parent.variables if parent else None))
         for one in stage.instructions:
             _refuse_insecure(one)
+            if one.keyword == "ONBUILD":
+                found.triggers.append(inner(one))
+        triggers = self._of_image(stage.base) if parent is None else parent.triggers
         try:
             wished = self._wished(stage.instructions[0])
-            for instruction, name in self._named(stage, found.variables):
+            for instruction, name in self._named(stage, triggers, found.variables):
                 number = self._names.number(name)
                 if number is not None:
                     found.stages.add(number)
@@ -122,9 +143,19 @@ class _Look:
                 first.line, first.source, f"has a --platform that {error.problem}: {error.fix}"
             ) from error
 
-    def _named(self, stage: Stage, variables: Variables) -> Iterator[tuple[Instruction, str]]:
+    def _of_image(self, image: str) -> list[Instruction]:
+        try:
+            return list(read("\n".join(self._triggers.get(image, ()))))
+        except PhaseFailed:
+            return []  # Buildah cannot read them either, and says so
+
+    def _named(
+        self, stage: Stage, triggers: Sequence[Instruction], variables: Variables
+    ) -> Iterator[tuple[Instruction, str]]:
         """Every name of a stage or an image, with the instruction."""
         first = stage.instructions[0]
+        # They stand on no line of the stage but that of its FROM.
+        added = [replace(one, line=first.line, written=first.written) for one in triggers]
         if not stage.base:
             raise invalid(
                 first.line,
@@ -137,7 +168,7 @@ class _Look:
         try:
             if after := first.flag("after"):
                 yield first, expand(after, self._heading.all)
-            for one in stage.instructions[1:]:
+            for one in (*added, *stage.instructions[1:]):
                 variables.take(one)
                 for name in references.filled_in(one, variables):
                     yield one, name

@@ -11,10 +11,8 @@ nothing, which keeps the directory.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,25 +31,6 @@ def options(scratch: Path) -> list[str]:
     empty = scratch / "empty"
     empty.mkdir(exist_ok=True)
     return ["--build-context", f"{_EMPTY}={empty}"]
-
-
-def users(graph_root: Path, images: Mapping[str, Iterable[str]]) -> dict[str, str | None]:
-    """Who base images run as, by name, from their IDs; None where that is not one, or not known."""
-    found = {name: {_user(graph_root, image_id) for image_id in images[name]} for name in images}
-    return {name: users.pop() if len(users) == 1 else None for name, users in found.items()}
-
-
-def _user(graph_root: Path, image_id: str) -> str | None:
-    # https://github.com/containers/storage (makeBigDataBaseName)
-    file = "=" + base64.b64encode(f"sha256:{image_id}".encode()).decode()
-    path = graph_root / "overlay-images" / image_id / file
-    try:
-        config = json.loads(path.read_bytes())["config"]
-        if config.get("OnBuild"):
-            return None  # what it adds to the Dockerfile may say USER
-        return str(config.get("User") or "root")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
 
 
 def keep(

@@ -508,6 +508,16 @@ CMD echo started
         image={"triggered": "triggered\n", "listing": "Dockerfile\napp.txt\n"},
     ),
     Case(
+        "onbuild-of-a-stage",
+        """\
+FROM @BASE@ AS parent
+ONBUILD COPY --from=@USER-BASE@ /etc/passwd /triggered
+FROM parent
+RUN test -f /triggered && echo own > /own
+""",
+        config={"OnBuild": []},
+    ),
+    Case(
         "continuations",
         """\
 # a comment

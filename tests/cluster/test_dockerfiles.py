@@ -147,6 +147,21 @@ def test_a_base_image_that_cannot_be_had_has_its_line(builds: Builds) -> None:
     assert failure["dockerfile_text"] == f"COPY \\\n  --from={missing} \\\n  / /"
 
 
+def test_an_image_that_onbuild_of_a_base_image_names_is_fetched(builds: Builds) -> None:
+    host = builds.cluster.registry.host
+    tool, base = (f"{host}/onbuild-{uuid.uuid4().hex[:8]}/{name}" for name in ("tool", "base"))
+    for image, line in (
+        (tool, "RUN echo tool > /tool"),
+        (base, f"ONBUILD COPY --from={tool}:v1 /tool /triggered"),
+    ):
+        made = builds.request(builds.dockerfile(line), registry_url=image, image_name=None)
+        builds.run(made, "SUCCEEDED")
+    repository = builds.repository({"Dockerfile": f"FROM {base}:v1\nRUN cp /triggered /own\n"})
+    request = builds.request(repository, test_commands=["cat /own"])
+    status = builds.run(request, "SUCCEEDED")
+    assert "tool" in builds.logs(status["job_id"])["test"]
+
+
 def _differences(ours: Mapping[str, Entry], plain: Mapping[str, Entry]) -> dict[str, Any]:
     return {
         path: (ours.get(path), plain.get(path))

@@ -245,6 +245,25 @@ def test_dockerfile_needs_say_what_names_them() -> None:
     assert parsed.images == {"a": 2, "b": 3}
 
 
+def test_dockerfile_onbuild_names_images_for_those_that_are_based_on_it() -> None:
+    text = "FROM a AS p\nONBUILD COPY --from=b / /\nFROM p AS q\nRUN x\nFROM q\nCMD y\n"
+    assert parse(text, {}).images == {"a": 1, "b": 3}
+    assert images("FROM a\nONBUILD COPY --from=b / /\n") == ["a"]
+    triggers = {"a": ["ARG V=1", "COPY --from=b:$V / /", "RUN --mount=from=p,target=/p x"]}
+    text = "FROM c AS p\n# why\nFROM \\\n  a\nRUN x\n"
+    parsed = parse(text, {"V": "2"}, triggers=triggers)
+    assert parsed.images == {"c": 1, "a": 3, "b:2": 3}
+    assert parsed.needs[2].instruction.written == "FROM \\\n  a"
+    assert list(parse("FROM a\n", {}, triggers={"a": ["RUN <<EOF"]}).images) == ["a"]
+
+
+def test_dockerfile_onbuild_of_a_base_image_names_no_transport() -> None:
+    with pytest.raises(PhaseFailed) as failed:
+        parse("# top\nFROM a\n", {}, triggers={"a": ["COPY --from=oci:/x / /"]})
+    assert failed.value.reason == "DockerfileRefused"
+    assert failed.value.details["dockerfile_line"] == 2
+
+
 WORDS = st.sampled_from(["FROM", "ARG", "ENV", "COPY", "RUN", "AS", "a", "s", "S", "=", '"'])
 VALUES = st.sampled_from(["X", "X=1", "X=${Y:?}", "$X", "${X%"])
 FLAGS = st.sampled_from(["from=$X", "from=s", "from=0", "mount=from=$X", "platform=$X", "after=s"])
