@@ -34,6 +34,10 @@ _REFERENCE = re.compile(
 )
 
 
+class _TransportError(PhaseFailed):
+    """A stage names an image by a transport of the host."""
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """An image that must be at hand, the platform it is wanted for, and what names it."""
@@ -120,9 +124,9 @@ class _Look:
                 elif name != "scratch":
                     self._judge(instruction, name)
                     found.needs.append(Need(name, wished, instruction))
+        except _TransportError:
+            raise
         except PhaseFailed as error:
-            if error.reason == "DockerfileRefused":
-                raise
             found.problem = error
         return found
 
@@ -187,18 +191,17 @@ class _Look:
             )
         if is_number(name) and instruction.keyword != "FROM":
             raise invalid(line, source, f"names stage {name}, and there is none before this one")
-        if _TRANSPORT.match(name) or not _REFERENCE.match(name):
-            if "$" in source and not _TRANSPORT.match(name):
-                raise invalid(
-                    line,
-                    source,
-                    f"names {name[:200]!r} once its ARGs are filled in, which is no image: what "
-                    "ENV sets, or an ARG before FROM that the stage does not declare, counts for "
-                    "nothing here",
-                )
-            raise refused(
-                line, source, f"names {name[:200]!r}, which is neither a stage nor a registry image"
-            )
+        if _REFERENCE.match(name) and not _TRANSPORT.match(name):
+            return
+        problem = f"names {name[:200]!r}, which is neither a stage nor a registry image"
+        if _TRANSPORT.match(name):
+            failed = refused(line, source, problem)
+            raise _TransportError(failed.reason, failed.message, **failed.details)
+        if not any("$" in word for word in references.written(instruction)):
+            raise refused(line, source, problem)
+        if instruction.keyword in ("COPY", "ADD"):
+            problem += ": of variables only ARGs count here that the stage declares, and no ENV"
+        raise invalid(line, source, problem)
 
 
 def _refuse_insecure(instruction: Instruction) -> None:

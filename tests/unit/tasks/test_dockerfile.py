@@ -193,10 +193,10 @@ def test_dockerfile_defaults_that_end_buildah_have_a_line(line: str) -> None:
 def test_dockerfile_stages_that_are_not_built_are_not_judged() -> None:
     text = (
         "ARG NONE\nFROM ${NONE} AS one\nFROM --platform=vax a AS two\nCOPY --from=9 / /\n"
-        "FROM b AS three\nFROM c AS four\nCOPY --from=Three / /\n"
+        "COPY --from=../x / /\nFROM b AS three\nFROM c AS four\nCOPY --from=Three / /\n"
     )
     assert list(parse(text, {}, "three").images) == ["b"]
-    assert failure(text).details["dockerfile_line"] == 7
+    assert failure(text).details["dockerfile_line"] == 8
 
 
 def test_dockerfile_numbers_of_stages_are_no_images() -> None:
