@@ -199,7 +199,7 @@ class _Look:
             raise _TransportError(failed.reason, failed.message, **failed.details)
         if not any("$" in word for word in references.written(instruction)):
             raise refused(line, source, problem)
-        if instruction.keyword in ("COPY", "ADD"):
+        if instruction.keyword != "FROM":
             problem += ": of variables only ARGs count here that the stage declares, and no ENV"
         raise invalid(line, source, problem)
 

@@ -1,7 +1,8 @@
 """Where an instruction names a stage or an image: FROM, `--after`, `--from`, and `from` of a mount.
 
-In these places Buildah knows different variables: those of ARG in `--from`, those of ENV too in a
-mount. A mount it fills in as a whole before it looks for `from`, and what follows that once more.
+In these places Buildah knows the variables of ARG. A mount it fills in as a whole, before it looks
+for `from`, and what follows that once more; and all of this twice, the second time with those of
+ENV too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def filled_in(instruction: Instruction, variables: Variables) -> list[str]:
     return [
         expand(name, variables.arguments)
         for mount in _mounts(instruction)
-        for name in _sources(expand(mount, variables.all))
+        for known in (variables.arguments, variables.all)
+        for name in _sources(expand(mount, known))
     ]
 
 

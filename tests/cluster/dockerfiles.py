@@ -283,12 +283,12 @@ LABEL from="oci:/x"
         f"""\
 FROM @BASE@ AS parent
 ARG IMAGE=@BASE@
-ENV ALSO=@BASE@ OF=from=@BASE@
+ENV OF=from=@BASE@
 FROM parent
 ARG LONG={"x" * 300}.gz
 ARG STEM=${{LONG%.*}} SHORT=${{LONG%.gz}}
 COPY --from=${{IMAGE}} /bin/busybox /copied
-RUN --mount=type=bind,from=$ALSO,target=/a --mount='type=bind,"from=@BASE@",target=/b' \\
+RUN --mount=type=bind,from=$IMAGE,target=/a --mount='type=bind,"from=@BASE@",target=/b' \\
     --mount=type=bind,$OF,target=/c ls /a/bin/sh /b/bin/sh /c/bin/sh > /seen
 RUN echo "${{#STEM}} ${{#SHORT}}" > /lengths
 """,

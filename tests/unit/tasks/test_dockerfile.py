@@ -124,13 +124,13 @@ def test_dockerfile_transports_count_where_an_image_is_named_only(text: str) -> 
     [
         "RUN --mount='type=bind,\"from=oci:/x\",target=/y' true",
         "RUN --mount=type=bind,$M,target=/y true",
-        "RUN --mount=type=bind,from=${T}/x,target=/y true",
+        "ARG T=dir:\nRUN --mount=type=bind,from=${T}/x,target=/y true",
         'RUN ["x"] <<EOF\nCOPY --from=oci:/x / /\nEOF',
         "ARG N=oci:/x\nCOPY --from=${N} / /",
     ],
 )
 def test_dockerfile_refuses_transports_however_they_are_written(lines: str) -> None:
-    error = failure(f"FROM a\nENV M=from=oci:/x T=dir:\n{lines}\n")
+    error = failure(f"FROM a\nENV M=from=oci:/x\n{lines}\n")
     assert error.reason == "DockerfileRefused"
 
 
@@ -138,21 +138,34 @@ def test_dockerfile_refuses_transports_in_stages_that_are_not_built() -> None:
     assert failure("FROM oci:/x AS unused\nFROM a\n").reason == "DockerfileRefused"
 
 
-def test_dockerfile_mounts_know_the_environment_and_copies_do_not() -> None:
+@pytest.mark.parametrize("line", ["COPY --from=r/x:${V} / /", "RUN --mount=from=$V,target=/x y"])
+def test_dockerfile_names_come_from_arguments_and_no_environment(line: str) -> None:
     """As Buildah has it, seen with 1.44: COPY --from=x:${V} fails where only ENV sets V."""
-    text = "FROM a\nENV V=1.0\nRUN --mount=type=bind,from=r/x:${V},target=/x y\n"
-    assert images(text) == ["a", "r/x:1.0"]
-    error = failure("FROM a\nENV V=1.0\nCOPY --from=r/x:${V} / /\n")
+    error = failure(f"FROM a\nENV V=1.0\n{line}\n")
     assert (error.reason, error.details["dockerfile_line"]) == ("DockerfileInvalid", 3)
     assert "ENV" in error.message
+
+
+def test_dockerfile_options_of_mounts_come_from_the_environment_too() -> None:
+    text = "FROM a\nARG V=1\nENV V=2 M=from=r/y:3\nRUN --mount=type=bind,$M,target=/x y\n"
+    assert images(text) == ["a", "r/y:3"]
+    assert images(f"{text}RUN --mount=from=r/x:$V,target=/x y\n") == [
+        "a",
+        "r/y:3",
+        "r/x:1",
+        "r/x:2",
+    ]
+
+
+def test_dockerfile_arguments_before_from_are_declared_in_a_stage() -> None:
     undeclared = failure("ARG V=1.0\nFROM a\nCOPY --from=r/x:${V} / /\n")
     assert undeclared.reason == "DockerfileInvalid"
 
 
 def test_dockerfile_stages_inherit_arguments_and_environment() -> None:
     text = (
-        "FROM a AS p\nARG V=1\nENV W=2\nFROM p AS q\nFROM q\nCOPY --from=r/x:${V} / /\n"
-        "RUN --mount=type=bind,from=r/y:$W,target=/x y\n"
+        "FROM a AS p\nARG V=1\nENV W=from=r/y:2\nFROM p AS q\nFROM q\nCOPY --from=r/x:${V} / /\n"
+        "RUN --mount=type=bind,$W,target=/x y\n"
     )
     assert images(text) == ["a", "r/x:1", "r/y:2"]
     assert images(text, V="3") == ["a", "r/x:3", "r/y:2"]
