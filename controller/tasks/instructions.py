@@ -13,16 +13,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from controller.tasks import heredocs
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.heredocs import SPACE, Heredoc, LexError, TooDeepError
 
-# What Go takes for white space: https://pkg.go.dev/unicode#IsSpace
-_SPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
 _ESCAPE = re.compile(r"#[ \t]*escape[ \t]*=[ \t]*(?P<character>.)")
 _KEYWORD_END = re.compile(r"[\t\v\f\r ]+")
-_HEREDOC = re.compile(r"\d*<<(?P<chomp>-?)[\t\n\f\r ]*(?P<word>[^<]+)\Z")
 _WITH_HEREDOC = ("RUN", "COPY", "ADD")
 
 
@@ -78,23 +74,23 @@ def read(text: str) -> Iterator[Instruction]:
     escape = _escape_character(lines)
     number = 0
     while number < len(lines):
-        first, line = number + 1, lines[number].lstrip(_SPACE)
+        first, line = number + 1, lines[number].lstrip(SPACE)
         number += 1
         logical, continued = _continued("" if line.startswith("#") else line, escape)
         while continued and number < len(lines):
             line = lines[number]
             number += 1
-            if line.lstrip(_SPACE)[:1] in ("", "#"):
+            if line.lstrip(SPACE)[:1] in ("", "#"):
                 continue  # comments and blank lines inside a continued instruction are dropped
             part, continued = _continued(line, escape)
             logical += part
-        if not logical.strip(_SPACE):
+        if not logical.strip(SPACE):
             continue
         written = "\n".join(lines[first - 1 : number])
-        instruction = _instruction(first, logical.strip(_SPACE), written)
+        instruction = _instruction(first, logical.strip(SPACE), written)
         yield instruction
-        for word, chomp in _heredocs(instruction):
-            number = _end_of_heredoc(instruction, lines, number, word, chomp)
+        for heredoc in _heredocs(instruction):
+            number = _end_of_heredoc(instruction, lines, number, heredoc)
 
 
 def _continued(line: str, escape: str) -> tuple[str, bool]:
@@ -103,7 +99,7 @@ def _continued(line: str, escape: str) -> tuple[str, bool]:
 
 
 def _escape_character(lines: list[str]) -> str:
-    match = _ESCAPE.match(lines[0].lstrip(_SPACE).lower())
+    match = _ESCAPE.match(lines[0].lstrip(SPACE).lower())
     if not match:
         return "\\"
     if match["character"] not in "\\`":
@@ -120,7 +116,7 @@ def _instruction(line: int, logical: str, written: str) -> Instruction:
 
 def inner(instruction: Instruction) -> Instruction:
     """What an ONBUILD instruction will do."""
-    rest = instruction.source.partition(" ")[2].strip(_SPACE)
+    rest = instruction.source.partition(" ")[2].strip(SPACE)
     return _instruction(instruction.line, rest, instruction.written)
 
 
@@ -133,7 +129,7 @@ def _flags(rest: str) -> tuple[list[tuple[str, str]], str]:
     flags: list[tuple[str, str]] = []
     at = 0
     while True:
-        while line[at : at + 1] and line[at] in _SPACE:
+        while line[at : at + 1] and line[at] in SPACE:
             at += 1
         if not line.startswith("--", at):
             break
@@ -142,14 +138,14 @@ def _flags(rest: str) -> tuple[list[tuple[str, str]], str]:
             break
         name, _, value = word.removeprefix("--").partition("=")
         flags.append((name, value))
-    return flags, line[at:].encode("latin-1").decode("utf-8", "replace").strip(_SPACE)
+    return flags, line[at:].encode("latin-1").decode("utf-8", "replace").strip(SPACE)
 
 
 def _flag_word(line: str, at: int) -> tuple[str, int]:
     word, quote = "", ""
     while at < len(line):
         char = line[at]
-        if not quote and char in _SPACE:
+        if not quote and char in SPACE:
             break
         at += 1
         if char == quote:
@@ -164,21 +160,20 @@ def _flag_word(line: str, at: int) -> tuple[str, int]:
     return word, at
 
 
-def _heredocs(instruction: Instruction) -> list[tuple[str, bool]]:
-    """The names of the here-documents that follow, and whether leading tabs are taken off."""
-    keyword, text = instruction.keyword, instruction.source
-    while keyword == "ONBUILD":
-        instruction = inner(instruction)
-        keyword, text = instruction.keyword, instruction.source
-    if keyword not in _WITH_HEREDOC or "<<" not in text or json_words(instruction.text) is not None:
+def _heredocs(instruction: Instruction) -> list[Heredoc]:
+    """The here-documents that follow. Raises PhaseFailed(DockerfileInvalid)."""
+    one = instruction
+    while one.keyword == "ONBUILD":
+        one = inner(one)
+    line = instruction.source
+    if one.keyword not in _WITH_HEREDOC or "<<" not in line or json_words(one.text) is not None:
         return []
-    found = []
-    for word in _words(text):
-        if match := _HEREDOC.match(word):
-            names = _words(match["word"])
-            if len(names) == 1:
-                found.append((_unquoted(names[0]), bool(match["chomp"])))
-    return found
+    try:
+        return heredocs.following(line)
+    except LexError as error:
+        raise invalid(instruction.line, line, str(error)) from error
+    except TooDeepError as error:
+        raise invalid(instruction.line, line, "nests its variables too deeply") from error
 
 
 def json_words(text: str) -> list[str] | None:
@@ -195,38 +190,13 @@ def json_words(text: str) -> list[str] | None:
     return found
 
 
-def _words(text: str) -> list[str]:
-    """Words as a shell sees them, quotes and backslashes left in; none where a quote stays open."""
-    found: list[str] = []
-    word, quote, at = "", "", 0
-    while at < len(text):
-        char = text[at]
-        if char == "\\" and quote != "'":
-            char = text[at : at + 2]
-        elif char == quote:
-            quote = ""
-        elif not quote and char in "'\"":
-            quote = char
-        at += len(char)
-        if not quote and char in _SPACE:
-            if word:
-                found.append(word)
-            word = ""
-        else:
-            word += char
-    return [] if quote else [*found, *([word] if word else [])]
-
-
-def _unquoted(word: str) -> str:
-    return re.sub(r"\\(.)|[\"']", lambda match: match[1] or "", word)
-
-
 def _end_of_heredoc(
-    instruction: Instruction, lines: list[str], number: int, word: str, chomp: bool
+    instruction: Instruction, lines: list[str], number: int, heredoc: Heredoc
 ) -> int:
     while number < len(lines):
         line = lines[number].rstrip("\r\n")
         number += 1
-        if (line.lstrip("\t") if chomp else line) == word:
+        if (line.lstrip("\t") if heredoc.chomp else line) == heredoc.name:
             return number
-    raise invalid(instruction.line, instruction.source, f"has no line {word} to end its text")
+    problem = f"has no line {heredoc.name[:200]} to end its text"
+    raise invalid(instruction.line, instruction.source, problem)

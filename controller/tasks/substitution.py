@@ -35,7 +35,7 @@ def expand(word: str, values: Mapping[str, str]) -> str:
 
 class _Reader:
     def __init__(self, word: str, values: Mapping[str, str]) -> None:
-        self._word = word
+        self._word = word.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")  # as Go's scanner does
         self._values = values
         self._at = 0
         self._filled_in = 0

@@ -469,12 +469,15 @@ RUN /bin/script > /said
         """\
 FROM @BASE@
 RUN echo $((1<<3)) > /shift; N=2; echo $((1<<N)) > /shift-n
+RUN << SPACED cat > /spaced
+text
+SPACED
 RUN echo "text <<EOF" > /quoted
 RUN echo 'a<<EOF' >> /quoted
 RUN ["/bin/sh", "-c", "cat <<EOF > /json\\ntext\\nEOF"]
 LABEL after=yes
 """,
-        image={"shift": "8\n", "quoted": "text <<EOF\na<<EOF\n"},
+        image={"shift": "8\n", "spaced": "text\n", "quoted": "text <<EOF\na<<EOF\n"},
     ),
     # Forms of instructions
     Case(

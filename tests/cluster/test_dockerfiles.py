@@ -143,7 +143,7 @@ def test_a_base_image_that_cannot_be_had_has_its_line(builds: Builds) -> None:
     repository = builds.dockerfile("COPY \\", f"  --from={missing} \\", "  / /")
     failure = builds.run(builds.request(repository), "FAILED")["failure"]
     assert (failure["reason"], failure["dockerfile_line"]) == ("BaseImageNotFound", 2)
-    assert failure["step"] == f"COPY   --from={missing}   / /"
+    assert failure["step"] == f"COPY --from={missing}   / /"
     assert failure["dockerfile_text"] == f"COPY \\\n  --from={missing} \\\n  / /"
 
 
