@@ -174,6 +174,13 @@ class _Look:
                 yield first, expand(after, self._heading.all)
             for one in (*added, *stage.instructions[1:]):
                 variables.take(one)
+                if references.breaks_the_builder(one):
+                    raise invalid(
+                        one.line,
+                        one.source,
+                        "has a variable in from=, which the builder knows with no type=bind only: "
+                        "leave it out, for bind is the default",
+                    )
                 for name in references.filled_in(one, variables):
                     yield one, name
         except SubstitutionError as error:

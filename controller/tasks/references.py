@@ -36,6 +36,15 @@ def filled_in(instruction: Instruction, variables: Variables) -> list[str]:
     ]
 
 
+def breaks_the_builder(instruction: Instruction) -> bool:
+    """Whether Buildah 1.44 panics at a mount, whose name it looks up as it is written."""
+    for mount in _mounts(instruction):
+        options = dict(one for part in mount.split(",") if len(one := part.split("=")) == 2)
+        if options.get("type") == "bind" and "$" in options.get("from", ""):
+            return True
+    return False
+
+
 def _mounts(instruction: Instruction) -> Iterator[str]:
     if instruction.keyword == "RUN":
         yield from (value for name, value in instruction.flags if name == "mount")

@@ -288,7 +288,7 @@ FROM parent
 ARG LONG={"x" * 300}.gz
 ARG STEM=${{LONG%.*}} SHORT=${{LONG%.gz}}
 COPY --from=${{IMAGE}} /bin/busybox /copied
-RUN --mount=type=bind,from=$IMAGE,target=/a --mount='type=bind,"from=@BASE@",target=/b' \\
+RUN --mount=from=$IMAGE,target=/a --mount='type=bind,"from=@BASE@",target=/b' \\
     --mount=type=bind,$OF,target=/c ls /a/bin/sh /b/bin/sh /c/bin/sh > /seen
 RUN echo "${{#STEM}} ${{#SHORT}}" > /lengths
 """,

@@ -124,7 +124,7 @@ def test_dockerfile_transports_count_where_an_image_is_named_only(text: str) -> 
     [
         "RUN --mount='type=bind,\"from=oci:/x\",target=/y' true",
         "RUN --mount=type=bind,$M,target=/y true",
-        "ARG T=dir:\nRUN --mount=type=bind,from=${T}/x,target=/y true",
+        "ARG T=dir:\nRUN --mount=from=${T}/x,target=/y true",
         'RUN ["x"] <<EOF\nCOPY --from=oci:/x / /\nEOF',
         "ARG N=oci:/x\nCOPY --from=${N} / /",
     ],
@@ -169,6 +169,15 @@ def test_dockerfile_stages_inherit_arguments_and_environment() -> None:
     )
     assert images(text) == ["a", "r/x:1", "r/y:2"]
     assert images(text, V="3") == ["a", "r/x:3", "r/y:2"]
+
+
+def test_dockerfile_bind_mounts_from_a_variable_are_refused_with_the_way_out() -> None:
+    """Buildah 1.44 ends with a panic there, after the command has run."""
+    text = "FROM a\nARG V=r/x\nRUN --mount=target=/x,from=$V y\n"
+    assert images(text) == ["a", "r/x"]
+    error = failure(text.replace("target", "type=bind,target"))
+    assert (error.reason, error.details["dockerfile_line"]) == ("DockerfileInvalid", 3)
+    assert "leave it out" in error.message
 
 
 def test_dockerfile_mounts_in_the_quotes_of_csv() -> None:
