@@ -21,6 +21,7 @@ from controller.contract import (
     image_names,
     moments,
     patch,
+    platform_names,
     webhook_fields,
 )
 from controller.contract.field_error import FieldError, Format, text_of
@@ -34,7 +35,6 @@ _VAULT_PART = re.compile(r"[A-Za-z0-9_@+=.-]+\Z")
 _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _CLASS = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z")
 _KEY = re.compile(r"[!-~]+\Z")
-_PLATFORM = re.compile(r"linux/[a-z0-9]+(?:/v[0-9]+)?\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -179,10 +179,10 @@ def idempotency_key(value: Any) -> str:
 
 
 def platform(value: Any) -> str:
-    """An operating system and architecture in OCI's words."""
-    name = text_of(value)
-    if not _PLATFORM.match(name):
-        raise FieldError("is not a platform", "write linux/amd64 or linux/arm64")
+    """An operating system and architecture in OCI's words; second names of them are understood."""
+    name = platform_names.parse(text_of(value))
+    if not name.startswith("linux/"):
+        raise FieldError("is not a platform of Linux", "write linux/amd64 or linux/arm64")
     return name
 
 

@@ -27,7 +27,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-from controller.contract import job_id
+from controller.contract import job_id, platform_names
+from controller.contract.field_error import FieldError
 from controller.contract.json_schema import Problem
 
 FIELD = "image_index"
@@ -40,7 +41,9 @@ def take(document: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Problem]
     given = document.pop(FIELD, None)
     if given is None:
         return None, []
-    problems = _problems(given, document.get("platforms"))
+    if isinstance(given, Mapping):
+        given = {**given, "platforms": _normal(given.get("platforms"))}
+    problems = _problems(given, _normal(document.get("platforms")))
     return (None if problems else dict(given)), problems
 
 
@@ -115,6 +118,14 @@ def _is_build(value: object, wanted: set[str]) -> bool:
     except ValueError:
         return False
     return set(value["platforms"]) <= wanted
+
+
+def _normal(value: object) -> object:
+    """Names of platforms as the request has them once it is read; others as they are."""
+    try:
+        return list(map(platform_names.parse, value)) if _are_names(value) else value
+    except FieldError:
+        return value
 
 
 def _are_names(value: object) -> TypeGuard[list[str]]:

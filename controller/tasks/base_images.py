@@ -6,11 +6,14 @@ several platforms, the name stands for a manifest list of what was fetched, as i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from controller.tasks import diagnosis
+from controller.tasks import diagnosis, image_configs
+from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.needs import Need
 from controller.tasks.phase import Phase
 from controller.tasks.platforms import NATIVE
 from controller.tasks.registry import login
@@ -21,28 +24,65 @@ from controller.tasks.tries import Tries, passing
 
 _UNAVAILABLE = "BaseImageUnavailable"
 _PULLS = 3  # Buildah tries once more within each
+_LONGEST_TEXT = 2000  # characters of an instruction
+
+
+Parsed = Mapping[str, Dockerfile]  # for each platform that is built for
 
 
 def pull(
     phase: Phase,
     storage: OwnerStorage,
     sandbox: Sandbox,
-    needs: Iterable[tuple[str, str]],
+    parse: Callable[[Mapping[str, list[str]]], Parsed],
     credential: dict[str, str],
-) -> dict[str, list[str]]:
-    """Fetch every image for the platforms that it is needed for; their IDs. Raises PhaseFailed."""
-    wanted: dict[str, list[str]] = {}
-    for image, platform in dict.fromkeys(needs):
-        wanted.setdefault(image, []).append(platform)
+) -> tuple[Parsed, dict[str, list[str]]]:
+    """Fetch every image for the platforms that it is needed for.
+
+    `parse` reads the Dockerfile, given the ONBUILD instructions of its base images, by name: those
+    may name more images. Returns what it found, and the images' IDs by name. Raises PhaseFailed
+    with the instruction that names the image first.
+    """
     pulling = Pull(phase, storage, sandbox)
-    pulled: dict[str, list[str]] = {}
+    parsed = parse({})
     with login(phase.environment.secrets_dir, credential) as authfile:
-        for image, platforms in wanted.items():
-            found = [pulling.one(image, platform, authfile) for platform in platforms]
-            if len(found) > 1:
-                pulling.list(image, found)
-            pulled[image] = found
+        pulled = _pull_all(pulling, _needs(parsed), authfile)
+        if triggers := image_configs.triggers(storage.directory / "root", pulled):
+            parsed = parse(triggers)
+            more = [need for need in _needs(parsed) if need.image not in pulled]
+            pulled |= _pull_all(pulling, more, authfile)
+    return parsed, pulled
+
+
+def platforms(parsed: Parsed) -> set[str]:
+    """The platforms of base images."""
+    return {need.platform for need in _needs(parsed)}
+
+
+def _needs(parsed: Parsed) -> list[Need]:
+    return [need for one in parsed.values() for need in one.needs]
+
+
+def _pull_all(pulling: Pull, needs: Iterable[Need], authfile: Path) -> dict[str, list[str]]:
+    wanted: dict[str, dict[str, Need]] = {}
+    for need in needs:
+        wanted.setdefault(need.image, {}).setdefault(need.platform, need)
+    pulled: dict[str, list[str]] = {}
+    for image, each in wanted.items():
+        pulled[image] = [_pull(pulling, need, authfile) for need in each.values()]
+        if len(each) > 1:
+            pulling.list(image, pulled[image])
     return pulled
+
+
+def _pull(pulling: Pull, need: Need, authfile: Path) -> str:
+    try:
+        return pulling.one(need.image, need.platform, authfile)
+    except PhaseFailed as error:
+        one = need.instruction
+        where: dict[str, Any] = {"step": one.source[:500], "dockerfile_line": one.line}
+        where |= {"dockerfile_text": one.written[:_LONGEST_TEXT]}
+        raise PhaseFailed(error.reason, error.message, **where | error.details) from error
 
 
 class Pull:

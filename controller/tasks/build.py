@@ -6,7 +6,8 @@ Credentials are read, used and destroyed before the first line of the Dockerfile
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from controller.tasks import (
     base_digests,
     base_images,
     dockerfile,
+    image_configs,
     prune,
     reproducible,
     rerun,
     run_mounts,
     sealing,
     source_tree,
+    stage_names,
     workdirs,
 )
 from controller.tasks.build_diagnosis import BuildDiagnosis, Written
@@ -33,7 +36,7 @@ from controller.tasks.first_miss import FirstMiss
 from controller.tasks.git import Repository
 from controller.tasks.memory import MemoryWatch
 from controller.tasks.phase import Phase
-from controller.tasks.platforms import NATIVE, registration
+from controller.tasks.platforms import NATIVE, arguments, registration
 from controller.tasks.process import duration
 from controller.tasks.registry_cache import RegistryCache
 from controller.tasks.routes import NAME_SERVER
@@ -87,15 +90,16 @@ class _Build:
             git, pull, mounts = self._credentials()
             self._fetch(git)
             context, content = source_tree.dockerfile(self._storage.source, self._request)
-            parsed = {platform: self._parse(content, platform) for platform in self._platforms}
-            needs = [need for one in parsed.values() for need in one.needs]
+            content = stage_names.as_declared(content)
             self._position = "while pulling base images"
-            pulled = self._pull(needs, pull, content, next(iter(parsed.values())))
-            self._users = workdirs.users(self._storage.directory / "root", pulled)
+            parsed, pulled = base_images.pull(
+                self._phase, self._storage, self._sandbox, partial(self._parse, content), pull
+            )
+            self._users = image_configs.users(self._storage.directory / "root", pulled)
             if self._phase.environment.provenance:
                 found = base_digests.digests(self._storage, pulled)
                 self._phase.fields["base_images"] = found
-            self._emulate({*self._platforms, *(platform for _, platform in needs)})
+            self._emulate({*self._platforms, *base_images.platforms(parsed)})
             with mounts.options(self._phase.environment.secrets_dir) as options:
                 images = {
                     platform: self._bud(context, content, parsed[platform], platform, options)
@@ -113,28 +117,17 @@ class _Build:
             raise PhaseFailed(error.reason, message, **error.details) from error
         return "succeeded"
 
-    def _pull(
-        self,
-        needs: list[tuple[str, str]],
-        credential: dict[str, str],
-        content: bytes,
-        parsed: dockerfile.Dockerfile,
-    ) -> dict[str, list[str]]:
-        try:
-            return base_images.pull(self._phase, self._storage, self._sandbox, needs, credential)
-        except PhaseFailed as error:
-            raise self._written(content, parsed).at_image(error) from error
-
     def _written(self, content: bytes, parsed: dockerfile.Dockerfile) -> Written:
         return Written(source_tree.text(content), parsed, self._phase.redactor.redact)
 
-    def _parse(self, content: bytes, platform: str) -> dockerfile.Dockerfile:
-        return dockerfile.parse(
-            source_tree.text(content),
-            self._request["build_args"],
-            self._request["target"],
-            platform,
-        )
+    def _parse(
+        self, content: bytes, triggers: Mapping[str, list[str]]
+    ) -> dict[str, dockerfile.Dockerfile]:
+        text, request = source_tree.text(content), self._request
+        return {
+            one: dockerfile.parse(text, request["build_args"], request["target"], one, triggers)
+            for one in self._platforms
+        }
 
     def _emulate(self, wanted: Collection[str]) -> None:
         found = {platform: registration(platform) for platform in wanted}
@@ -304,9 +297,9 @@ class _Build:
         if request["build_network"] != "none":
             options += ["--dns", NAME_SERVER]
         if platform != NATIVE:
-            options += ["--platform", platform]
-        if request["target"]:
-            options += ["--target", request["target"]]
+            options += ["--platform", platform, *_target_arguments(platform)]
+        if parsed.target:
+            options += ["--target", parsed.target]
         for name, value in request["build_args"].items():
             options += ["--build-arg", f"{name}={value}"]
         ignore = source_tree.ignore_file(self._storage.source, request["dockerfile_path"])
@@ -326,3 +319,10 @@ class _Build:
             **self._request["labels"],
             **({PATCH_LABEL: patch.digest(given)} if (given := self._request["patch"]) else {}),
         }
+
+
+def _target_arguments(platform: str) -> list[str]:
+    """Buildah gives an ARG before FROM the node's own platform, whatever it builds for."""
+    found = arguments(platform)
+    names = ("TARGETOS", "TARGETARCH", "TARGETVARIANT")
+    return [word for name in names for word in ("--build-arg", f"{name}={found[name]}")]

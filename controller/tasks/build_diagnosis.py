@@ -77,22 +77,6 @@ class Written:
         lines = self.instruction(line).split("\n")[:_MOST_LINES]
         return "\n".join(one[:_LONGEST_LINE] for one in lines) or None
 
-    def at_image(self, why: PhaseFailed) -> PhaseFailed:
-        """The failure of a base image, whose name its message begins with, where that stands."""
-        named = [image for image in self.parsed.images if why.message.startswith(image)]
-        image = max(named, key=len, default="")
-        for stage in self.parsed.stages if image else ():
-            for one in stage.instructions:
-                words = [word for _, value in one.flags for word in re.split("[=,]", value)]
-                if image in (*words, stage.base if one.keyword == "FROM" else ""):
-                    details = {
-                        "step": self.redact(one.source)[:_LONGEST_COMMAND],
-                        "dockerfile_line": one.line,
-                        "dockerfile_text": self.shown(one.line),
-                    }
-                    return PhaseFailed(why.reason, why.message, **details | why.details)
-        return why
-
 
 class BuildDiagnosis:
     """What is said of a build for a platform that did not succeed."""

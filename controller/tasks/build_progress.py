@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from controller.tasks import sealing
-from controller.tasks.dockerfile import Dockerfile, stage_number
+from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.error_excerpt import ErrorExcerpt
 from controller.tasks.instructions import Instruction
+from controller.tasks.stages import stage_number
 
 _STEP = re.compile(
     r"(?:\[(?P<stage>\d{1,6})/(?P<stages>\d{1,6})\] )?STEP (?P<step>\d{1,6})/(?P<of>\d{1,6}): "
@@ -142,9 +143,8 @@ class BuildProgress:
         while number is not None and number < len(stages):
             base = stages[number].base
             number = stage_number(stages[:number], base)
-        return {platform for image, platform in self.dockerfile.needs if image == base} or {
-            built_for
-        }
+        found = {need.platform for need in self.dockerfile.needs if need.image == base}
+        return found or {built_for}
 
     def _triggered(self, stage: int, step: int, of: int, text: str) -> bool:
         """Whether a step that the Dockerfile lacks is an ONBUILD trigger of the base image.

@@ -6,13 +6,12 @@ there (`COPY package.json yarn.lock* ./`).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.tasks import ignore
-from controller.tasks.instructions import Instruction
+from controller.tasks.instructions import Instruction, json_words
 from controller.tasks.substitution import SubstitutionError, expand
 
 _REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|\S+\.git(?:#|\Z)")
@@ -67,10 +66,5 @@ def sources(instruction: Instruction, values: Mapping[str, str]) -> Iterator[str
 
 
 def _words(text: str) -> list[str]:
-    if text.startswith("["):
-        try:
-            found = json.loads(text)
-        except ValueError:
-            return []
-        return [word for word in found if isinstance(word, str)]
-    return [word.strip("\"'") for word in text.split()]
+    found = json_words(text)
+    return [word.strip("\"'") for word in text.split()] if found is None else found

@@ -18,8 +18,9 @@ from typing import Any
 
 from controller.tasks import copy_sources, ignore, source_tree
 from controller.tasks.build_progress import BuildProgress, Step
-from controller.tasks.dockerfile import Dockerfile, Stage, stage_number
+from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.instructions import Instruction
+from controller.tasks.stages import Stage, stage_number
 from controller.tasks.storage import OwnerStorage, image_ids
 
 _SCHEMA = 1

@@ -13,16 +13,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from controller.tasks import heredocs
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.heredocs import SPACE, Heredoc, LexError, TooDeepError
 
-# What Go takes for white space: https://pkg.go.dev/unicode#IsSpace
-_SPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
 _ESCAPE = re.compile(r"#[ \t]*escape[ \t]*=[ \t]*(?P<character>.)")
 _KEYWORD_END = re.compile(r"[\t\v\f\r ]+")
-_HEREDOC = re.compile(r"\d*<<(?P<chomp>-?)[\t\n\f\r ]*(?P<word>[^<]+)\Z")
 _WITH_HEREDOC = ("RUN", "COPY", "ADD")
 
 
@@ -30,7 +26,8 @@ _WITH_HEREDOC = ("RUN", "COPY", "ADD")
 class Instruction:
     """One instruction: its first line (from 1), keyword in capitals, flags, and the rest.
 
-    `source` is the whole on one line, as Buildah prints it.
+    `source` is the whole on one line, as Buildah prints it; `written` the lines that it stands on,
+    without here-documents.
     """
 
     line: int
@@ -38,10 +35,16 @@ class Instruction:
     flags: tuple[tuple[str, str], ...]
     text: str
     source: str
+    written: str
 
     def flag(self, name: str) -> str | None:
         """The last value given for a flag such as `from`."""
         return next((value for key, value in reversed(self.flags) if key == name), None)
+
+    @property
+    def end(self) -> int:
+        """The last of its lines, without here-documents."""
+        return self.line + self.written.count("\n")
 
     @property
     def heredocs(self) -> bool:
@@ -51,12 +54,17 @@ class Instruction:
 
 def invalid(line: int, source: str, problem: str) -> PhaseFailed:
     """The failure that names a line Buildah could not read."""
-    return PhaseFailed(
-        "DockerfileInvalid",
-        f"line {line}: {source[:200]!r} {problem}",
-        step=source[:500],
-        dockerfile_line=line,
-    )
+    return _failed("DockerfileInvalid", line, source, problem)
+
+
+def refused(line: int, source: str, problem: str) -> PhaseFailed:
+    """The failure that names a line which leads where a Dockerfile must not lead."""
+    return _failed("DockerfileRefused", line, source, problem)
+
+
+def _failed(reason: str, line: int, source: str, problem: str) -> PhaseFailed:
+    message = f"line {line}: {source[:200]!r} {problem}"
+    return PhaseFailed(reason, message, step=source[:500], dockerfile_line=line)
 
 
 def read(text: str) -> Iterator[Instruction]:
@@ -66,22 +74,23 @@ def read(text: str) -> Iterator[Instruction]:
     escape = _escape_character(lines)
     number = 0
     while number < len(lines):
-        first, line = number + 1, lines[number].lstrip(_SPACE)
+        first, line = number + 1, lines[number].lstrip(SPACE)
         number += 1
         logical, continued = _continued("" if line.startswith("#") else line, escape)
         while continued and number < len(lines):
             line = lines[number]
             number += 1
-            if line.lstrip(_SPACE)[:1] in ("", "#"):
+            if line.lstrip(SPACE)[:1] in ("", "#"):
                 continue  # comments and blank lines inside a continued instruction are dropped
             part, continued = _continued(line, escape)
             logical += part
-        if not logical.strip(_SPACE):
+        if not logical.strip(SPACE):
             continue
-        instruction = _instruction(first, logical.strip(_SPACE))
+        written = "\n".join(lines[first - 1 : number])
+        instruction = _instruction(first, logical.strip(SPACE), written)
         yield instruction
-        for word, chomp in _heredocs(instruction):
-            number = _end_of_heredoc(instruction, lines, number, word, chomp)
+        for heredoc in _heredocs(instruction):
+            number = _end_of_heredoc(instruction, lines, number, heredoc)
 
 
 def _continued(line: str, escape: str) -> tuple[str, bool]:
@@ -90,7 +99,7 @@ def _continued(line: str, escape: str) -> tuple[str, bool]:
 
 
 def _escape_character(lines: list[str]) -> str:
-    match = _ESCAPE.match(lines[0].lstrip(_SPACE).lower())
+    match = _ESCAPE.match(lines[0].lstrip(SPACE).lower())
     if not match:
         return "\\"
     if match["character"] not in "\\`":
@@ -98,11 +107,17 @@ def _escape_character(lines: list[str]) -> str:
     return match["character"]
 
 
-def _instruction(line: int, logical: str) -> Instruction:
+def _instruction(line: int, logical: str, written: str) -> Instruction:
     parts = _KEYWORD_END.split(logical, maxsplit=1)
     keyword, rest = parts[0].upper(), parts[1] if len(parts) > 1 else ""
     flags, text = _flags(rest)
-    return Instruction(line, keyword, tuple(flags), text, f"{keyword} {rest}".strip())
+    return Instruction(line, keyword, tuple(flags), text, f"{keyword} {rest}".strip(), written)
+
+
+def inner(instruction: Instruction) -> Instruction:
+    """What an ONBUILD instruction will do."""
+    rest = instruction.source.partition(" ")[2].strip(SPACE)
+    return _instruction(instruction.line, rest, instruction.written)
 
 
 def _flags(rest: str) -> tuple[list[tuple[str, str]], str]:
@@ -114,7 +129,7 @@ def _flags(rest: str) -> tuple[list[tuple[str, str]], str]:
     flags: list[tuple[str, str]] = []
     at = 0
     while True:
-        while line[at : at + 1] and line[at] in _SPACE:
+        while line[at : at + 1] and line[at] in SPACE:
             at += 1
         if not line.startswith("--", at):
             break
@@ -123,14 +138,14 @@ def _flags(rest: str) -> tuple[list[tuple[str, str]], str]:
             break
         name, _, value = word.removeprefix("--").partition("=")
         flags.append((name, value))
-    return flags, line[at:].encode("latin-1").decode("utf-8", "replace").strip(_SPACE)
+    return flags, line[at:].encode("latin-1").decode("utf-8", "replace").strip(SPACE)
 
 
 def _flag_word(line: str, at: int) -> tuple[str, int]:
     word, quote = "", ""
     while at < len(line):
         char = line[at]
-        if not quote and char in _SPACE:
+        if not quote and char in SPACE:
             break
         at += 1
         if char == quote:
@@ -145,63 +160,43 @@ def _flag_word(line: str, at: int) -> tuple[str, int]:
     return word, at
 
 
-def _heredocs(instruction: Instruction) -> list[tuple[str, bool]]:
-    """The names of the here-documents that follow, and whether leading tabs are taken off."""
-    keyword, text = instruction.keyword, instruction.source
-    while keyword == "ONBUILD":
-        inner = _instruction(instruction.line, text.partition(" ")[2].strip(_SPACE))
-        instruction, keyword, text = inner, inner.keyword, inner.source
-    if keyword not in _WITH_HEREDOC or "<<" not in text or _is_json(instruction.text):
+def _heredocs(instruction: Instruction) -> list[Heredoc]:
+    """The here-documents that follow. Raises PhaseFailed(DockerfileInvalid)."""
+    one = instruction
+    while one.keyword == "ONBUILD":
+        one = inner(one)
+    line = instruction.source
+    if one.keyword not in _WITH_HEREDOC or "<<" not in line or json_words(one.text) is not None:
         return []
-    found = []
-    for word in _words(text):
-        if match := _HEREDOC.match(word):
-            names = _words(match["word"])
-            if len(names) == 1:
-                found.append((_unquoted(names[0]), bool(match["chomp"])))
+    try:
+        return heredocs.following(line)
+    except LexError as error:
+        raise invalid(instruction.line, line, str(error)) from error
+    except TooDeepError as error:
+        raise invalid(instruction.line, line, "nests its variables too deeply") from error
+
+
+def json_words(text: str) -> list[str] | None:
+    """The words of an instruction in JSON form; None where it is in another.
+
+    Upstream's decoder ends where the array does, so what follows that does not count.
+    """
+    try:
+        found = json.JSONDecoder().raw_decode(text)[0] if text.startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        return None
     return found
 
 
-def _is_json(text: str) -> bool:
-    try:
-        found = json.loads(text) if text.startswith("[") else None
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, list) and all(isinstance(one, str) for one in found)
-
-
-def _words(text: str) -> list[str]:
-    """Words as a shell sees them, quotes and backslashes left in; none where a quote stays open."""
-    found: list[str] = []
-    word, quote, at = "", "", 0
-    while at < len(text):
-        char = text[at]
-        if char == "\\" and quote != "'":
-            char = text[at : at + 2]
-        elif char == quote:
-            quote = ""
-        elif not quote and char in "'\"":
-            quote = char
-        at += len(char)
-        if not quote and char in _SPACE:
-            if word:
-                found.append(word)
-            word = ""
-        else:
-            word += char
-    return [] if quote else [*found, *([word] if word else [])]
-
-
-def _unquoted(word: str) -> str:
-    return re.sub(r"\\(.)|[\"']", lambda match: match[1] or "", word)
-
-
 def _end_of_heredoc(
-    instruction: Instruction, lines: list[str], number: int, word: str, chomp: bool
+    instruction: Instruction, lines: list[str], number: int, heredoc: Heredoc
 ) -> int:
     while number < len(lines):
         line = lines[number].rstrip("\r\n")
         number += 1
-        if (line.lstrip("\t") if chomp else line) == word:
+        if (line.lstrip("\t") if heredoc.chomp else line) == heredoc.name:
             return number
-    raise invalid(instruction.line, instruction.source, f"has no line {word} to end its text")
+    problem = f"has no line {heredoc.name[:200]} to end its text"
+    raise invalid(instruction.line, instruction.source, problem)

@@ -13,7 +13,8 @@ from typing import Any
 
 from controller.tasks import copy_sources, ignore
 from controller.tasks.copy_sources import Context
-from controller.tasks.dockerfile import Dockerfile, Stage, stage_number
+from controller.tasks.dockerfile import Dockerfile
+from controller.tasks.stages import Stage, StageNames, target_number
 
 KEYWORDS = (
     "ADD",
@@ -94,7 +95,7 @@ def _keywords(parsed: Dockerfile) -> Iterator[Finding]:
 
 def _target(parsed: Dockerfile, target: str | None) -> Iterator[Finding]:
     names = [stage.name for stage in parsed.stages if stage.name]
-    if target is None or stage_number(parsed.stages, target) is not None:
+    if target_number(parsed.stages, target) is not None:
         return
     known = f"stages: {', '.join(names)}" if names else "the Dockerfile names no stage"
     yield Finding("error", 0, f"target {target!r} is no stage of the Dockerfile", known)
@@ -119,21 +120,12 @@ def _sources(parsed: Dockerfile, context: Context) -> Iterator[Finding]:
 
 def _stages(parsed: Dockerfile) -> Iterator[Finding]:
     """A --from that is no stage is an image; where it does not look like one, it is a slip."""
-    names: list[str] = []
-    for number, stage in enumerate(parsed.stages):
-        if number and parsed.stages[number - 1].name:
-            names.append(str(parsed.stages[number - 1].name))
+    names, folded = StageNames(), dict[str, str]()
+    for stage in parsed.stages:
         for one in stage.instructions:
             source = one.flag("from") if one.keyword in ("COPY", "ADD") else None
-            if not source or set(source) & set("/:@$"):
+            if not source or set(source) & set("/:@$") or names.number(source) is not None:
                 continue
-            if stage_number(parsed.stages[:number], source) is not None:
-                continue
-            if source.isascii() and source.isdigit():
-                message = f"line {one.line}: there is no stage {source} before this one"
-                yield Finding("error", one.line, message, "name an earlier stage")
-                continue
-            folded = {name.lower(): name for name in names}
             near = difflib.get_close_matches(source.lower(), folded, n=1, cutoff=0.5)
             yield Finding(
                 "warning",
@@ -143,6 +135,9 @@ def _stages(parsed: Dockerfile) -> Iterator[Finding]:
                 if near
                 else "name a stage, or the image with its tag",
             )
+        names.add(stage.name)
+        if stage.name:
+            folded[stage.name.lower()] = stage.name
 
 
 def _images(parsed: Dockerfile) -> Iterator[Finding]:
@@ -153,28 +148,17 @@ def _images(parsed: Dockerfile) -> Iterator[Finding]:
         for one in stage.instructions
         if (source := one.flag("from")) and not set(source) & set("/:@$")
     }
-    for image in parsed.images:
+    for image, line in parsed.images.items():
         name = image.rpartition("/")[2]
         if image in named and image not in bases:
             continue  # `_stages` has its word about it
         if "@" not in name and (":" not in name or name.endswith(":latest")):
             yield Finding(
                 "warning",
-                line_of(parsed, image),
+                line,
                 f"base image {image} has no fixed tag: it changes without notice",
                 "name a version or a digest",
             )
-
-
-def line_of(parsed: Dockerfile, image: str) -> int:
-    """The first line that names an image; 0 where it only comes from an ARG."""
-    for stage in parsed.stages:
-        if stage.base == image:
-            return stage.instructions[0].line
-        for one in stage.instructions[1:]:
-            if any(image in value for _, value in one.flags):
-                return one.line
-    return 0
 
 
 def _shell(parsed: Dockerfile, request: Mapping[str, Any]) -> Iterator[Finding]:
@@ -191,5 +175,5 @@ def _shell(parsed: Dockerfile, request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _final(parsed: Dockerfile, request: Mapping[str, Any]) -> Stage:
-    number = stage_number(parsed.stages, request.get("target") or "")
+    number = target_number(parsed.stages, request.get("target"))
     return parsed.stages[-1 if number is None else number]

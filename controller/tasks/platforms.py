@@ -1,4 +1,4 @@
-"""Platforms in OCI's words (`linux/arm64`, `linux/arm/v7`): this node's own, and emulated ones.
+"""Platforms in their normal form (`linux/arm64`, `linux/arm/v7`): this node's, and emulated ones.
 
 Programs of another architecture run where the node has QEMU's user mode emulation. Two ways:
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+
+from controller.contract import platform_names
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _ARCHITECTURE = _MACHINES.get(platform.machine(), platform.machine())
@@ -28,6 +30,12 @@ _QEMU = {
 }
 _KERNEL = Path("/proc/sys/fs/binfmt_misc")
 _REGISTRATIONS = Path("/usr/lib/binfmt.d")
+
+
+def parse(name: str) -> str:
+    """A platform as FROM --platform names it. Raises FieldError."""
+    name = name.strip("/")
+    return NATIVE if name in ("", "local") else platform_names.parse(name, NATIVE)
 
 
 def arguments(target: str) -> dict[str, str]:

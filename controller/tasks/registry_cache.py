@@ -21,14 +21,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from controller.tasks import references
 from controller.tasks.build_progress import BuildProgress
-from controller.tasks.dockerfile import Dockerfile, Stage, stage_number
+from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
-from controller.tasks.instructions import Instruction, read
+from controller.tasks.instructions import read
 from controller.tasks.phase import Phase
 from controller.tasks.process import Deadline, capture
 from controller.tasks.registry import login
 from controller.tasks.sandbox import Sandbox
+from controller.tasks.stages import Stage, stage_number, target_number
 from controller.tasks.storage import OwnerStorage
 from controller.tasks.vault import VaultSession
 
@@ -145,7 +147,7 @@ class RegistryCache:
 
         Those go as far as the step that takes something from a stage that is not complete.
         """
-        last = stage_number(parsed.stages, target) if target else None
+        last = target_number(parsed.stages, target)
         last = len(parsed.stages) - 1 if last is None else last
         failed = self._pull_pass(argv, options, parsed, deadline, done)
         broken = set() if failed is None else {failed}
@@ -285,17 +287,7 @@ def _first_use(text: str, stages: tuple[Stage, ...], number: int, broken: set[in
     for one in read(text):
         at += one.keyword == "FROM"
         if at == number:
-            names = [stages[number].base] if one.keyword == "FROM" else _sources(one)
+            names = [stages[number].base] if one.keyword == "FROM" else references.written(one)
             if any(stage_number(stages[:number], name) in broken for name in names):
                 return 0 if one.keyword == "FROM" else one.line
     return None
-
-
-def _sources(instruction: Instruction) -> list[str]:
-    """What an instruction says after `--from=`, or after `from=` in a mount."""
-    words = [
-        word
-        for name, value in instruction.flags
-        for word in ([f"from={value}"] if name == "from" else value.split(","))
-    ]
-    return [word.removeprefix("from=") for word in words if word.startswith("from=")]

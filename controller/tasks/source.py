@@ -8,20 +8,21 @@ or the Dockerfile could not be read at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from controller.contract.reasons import REASONS
 from controller.contract.results import failure
-from controller.tasks import dockerfile, run_mounts, source_tree
+from controller.tasks import dockerfile, run_mounts, source_tree, stage_names
 from controller.tasks.build import GIT_SECRET, PULL_SECRET
-from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.git import Repository
-from controller.tasks.lint import Finding, line_of, lint
+from controller.tasks.lint import Finding, lint
 from controller.tasks.phase import Phase
+from controller.tasks.platforms import NATIVE
 from controller.tasks.registry import Registry, login
 from controller.tasks.storage import registries_env
 from controller.tasks.vault import VaultSession
@@ -76,29 +77,36 @@ def _fetch(phase: Phase) -> tuple[Path, dict[str, str]]:
 def _look(phase: Phase, checkout: Path, pull: dict[str, str]) -> list[dict[str, Any]]:
     request = phase.request
     context, content = source_tree.dockerfile(checkout, request)
-    text = source_tree.text(content)
-    parsed = dockerfile.parse(text, request["build_args"], request["target"])
+    text = source_tree.text(stage_names.as_declared(content))
+    platforms = request["platforms"] or [NATIVE]
+    each = [
+        dockerfile.parse(text, request["build_args"], request["target"], platform)
+        for platform in platforms
+    ]
+    parsed = each[0]
+    images = {image: line for one in reversed(each) for image, line in one.images.items()}
     phase.fields["dockerfile"] = {
         "path": request["dockerfile_path"],
         "stages": [stage.name or str(number) for number, stage in enumerate(parsed.stages)],
-        "base_images": list(parsed.images),
+        "base_images": list(images),
         "lines": len(text.splitlines()),
     }
     ignored = source_tree.ignore_text(checkout, context, request["dockerfile_path"])
     # Of a huge tree only the rest is judged: every rule meets every file.
     files = _files(context)
     found = lint(parsed, request, files, ignored, _links(context, files)) if files else []
-    return [asdict(one) for one in (*found, *_base_images(phase, parsed, pull))]
+    return [asdict(one) for one in (*found, *_base_images(phase, images, pull))]
 
 
-def _base_images(phase: Phase, parsed: Dockerfile, pull: dict[str, str]) -> Iterator[Finding]:
-    """Those that their registries do not give out."""
+def _base_images(
+    phase: Phase, images: Mapping[str, int], pull: dict[str, str]
+) -> Iterator[Finding]:
+    """Those that their registries do not give out; `images` with the lines that name them."""
     env = registries_env(phase.environment, phase.environment.task_dir / "home")
     with login(phase.environment.secrets_dir, pull) as authfile:
         registry = Registry(env, authfile, phase.log, phase.deadline)
-        for image in parsed.images[:_MOST_IMAGES]:
+        for image, line in islice(images.items(), _MOST_IMAGES):
             if failed := registry.unreachable(image):
-                line = line_of(parsed, image)
                 message = f"base image {image}: {failed.reason}: {failed.message}"
                 yield Finding(
                     "error", line, phase.redactor.redact(message), REASONS[failed.reason].hint

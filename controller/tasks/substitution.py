@@ -2,22 +2,30 @@
 
 https://github.com/openshift/imagebuilder (shell_parser.go), with its limits: an alternative needs
 the colon (`${X:-d}`, `${X:+d}`, `${X:?d}`), and `#`, `##`, `%`, `%%`, `/`, `//`, `/#`, `/%` take
-patterns of Go's path.Match. The words are somebody else's, so nesting and length are bounded.
+patterns of Go's path.Match. The words are somebody else's, so nesting and length are bounded, and
+the length of what a pattern with wildcards is tried on.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from controller.tasks import ignore
 
 _DEEPEST = 20
 _LONGEST = 1 << 16
+_MOST_FILLED_IN = 1 << 20  # characters, of all variables of a word
 _LONGEST_MATCHED = 256  # a pattern may be tried on every part of a value
+_WILD = re.compile(r"[*?\[\\]")
 
 
 class SubstitutionError(ValueError):
     """What Buildah could not fill in either; the message says why."""
+
+
+class TooLongError(SubstitutionError):
+    """What Buildah could fill in, and what would take too much time or room here."""
 
 
 def expand(word: str, values: Mapping[str, str]) -> str:
@@ -27,14 +35,15 @@ def expand(word: str, values: Mapping[str, str]) -> str:
 
 class _Reader:
     def __init__(self, word: str, values: Mapping[str, str]) -> None:
-        self._word = word
+        self._word = word.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")  # as Go's scanner does
         self._values = values
         self._at = 0
+        self._filled_in = 0
 
     def until(self, stops: str, depth: int) -> tuple[str, str]:
         """Read up to one of the characters; what was read, and the character."""
         if depth > _DEEPEST:
-            raise SubstitutionError("nests its variables too deeply")
+            raise TooLongError("nests its variables too deeply")
         found: list[str] = []
         while char := self._next():
             if char in stops:
@@ -44,7 +53,7 @@ class _Reader:
             elif char == '"':
                 found.append(self._double_quoted(depth))
             elif char == "$":
-                found.append(self._variable(depth))
+                found.append(self._bounded_variable(depth))
             else:
                 found.append(self._next() if char == "\\" else char)
         if stops:
@@ -76,7 +85,7 @@ class _Reader:
             if char == '"':
                 return "".join(found)
             if char == "$":
-                found.append(self._variable(depth))
+                found.append(self._bounded_variable(depth))
             elif char == "\\" and self._peek() in ('"', "$", "\\", ""):
                 found.append(self._next())
             else:
@@ -90,6 +99,13 @@ class _Reader:
         while self._peek().isalnum() or self._peek() == "_":
             self._at += 1
         return self._word[start : self._at]
+
+    def _bounded_variable(self, depth: int) -> str:
+        value = self._variable(depth)
+        self._filled_in += len(value)
+        if self._filled_in > _MOST_FILLED_IN:
+            raise TooLongError("grows too long while its variables are filled in")
+        return value
 
     def _variable(self, depth: int) -> str:
         if not self._taken("{"):
@@ -111,30 +127,29 @@ class _Reader:
         if operator and operator in "#%":
             greedy = self._taken(operator)
             pattern, _ = self.until("}", depth + 1)
-            return (_without_prefix if operator == "#" else _without_suffix)(
-                _matchable(value), pattern, greedy
-            )
+            if not pattern:
+                raise SubstitutionError(f"has no pattern in ${{{name}{operator}}}")
+            cut = _without_prefix if operator == "#" else _without_suffix
+            return cut(_matchable(value, pattern), pattern, greedy)
         if operator == "/":
             how = self._next() if self._peek() in ("/", "#", "%") and self._peek() else ""
             pattern, stop = self.until("/}", depth + 1)
             replacement = self.until("}", depth + 1)[0] if stop == "/" else ""
             if not pattern:
                 raise SubstitutionError(f"has no pattern in ${{{name}/}}")
-            return _bounded(_replaced(_matchable(value), pattern, replacement, how))
+            return _bounded(_replaced(_matchable(value, pattern), pattern, replacement, how))
         raise SubstitutionError(f"has ${{{name} without :-, :+, :?, #, %, / or }}")
 
 
 def _bounded(text: str) -> str:
     if len(text) > _LONGEST:
-        raise SubstitutionError("grows too long once its variables are filled in")
+        raise TooLongError("grows too long once its variables are filled in")
     return text
 
 
-def _matchable(value: str) -> str:
-    if len(value) > _LONGEST_MATCHED:
-        raise SubstitutionError(
-            f"matches a pattern against more than {_LONGEST_MATCHED} characters"
-        )
+def _matchable(value: str, pattern: str) -> str:
+    if len(value) > _LONGEST_MATCHED and _WILD.search(pattern):
+        raise TooLongError(f"matches a pattern against more than {_LONGEST_MATCHED} characters")
     return value
 
 
@@ -147,16 +162,32 @@ def _matches(pattern: str, text: str) -> bool:
 def _without_prefix(value: str, pattern: str, greedy: bool) -> str:
     # As upstream has it, the shortest prefix is never all but the last character, nor the whole.
     ends = range(len(value) - 1, -1, -1) if greedy else range(len(value) - 1)
+    if not _WILD.search(pattern):
+        fits = value.startswith(pattern) and len(pattern) in ends
+        return value[len(pattern) :] if fits else value
     return next((value[end:] for end in ends if _matches(pattern, value[:end])), value)
 
 
 def _without_suffix(value: str, pattern: str, greedy: bool) -> str:
     starts = range(len(value) - 1) if greedy else range(len(value) - 1, -1, -1)
+    if not _WILD.search(pattern):
+        start = len(value) - len(pattern)
+        return value[:start] if value.endswith(pattern) and start in starts else value
     return next((value[:start] for start in starts if _matches(pattern, value[start:])), value)
 
 
 def _replaced(value: str, pattern: str, replacement: str, how: str) -> str:
     """Replace the first match, every one (`/`), only one at the beginning (`#`) or end (`%`)."""
+    if not _WILD.search(pattern):
+        if how == "#":
+            fits = value.startswith(pattern)
+            return replacement + value[len(pattern) :] if fits else value
+        if how == "%":
+            return value[: -len(pattern)] + replacement if value.endswith(pattern) else value
+        most = value.count(pattern) if how == "/" else 1
+        if len(value) + most * len(replacement) > 2 * _LONGEST:
+            raise TooLongError("grows too long once its variables are filled in")
+        return value.replace(pattern, replacement, most)
     at = 0
     while at < len(value):
         for end in range(len(value), at, -1):

@@ -11,16 +11,15 @@ nothing, which keeps the directory.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from controller.tasks import source_tree
-from controller.tasks.dockerfile import Dockerfile, Stage, stage_number
+from controller.tasks.dockerfile import Dockerfile
 from controller.tasks.instructions import Instruction, read
+from controller.tasks.stages import Stage, stage_number
 
 _EMPTY = "nbs-workdir"
 _KEEP = f"COPY --from={_EMPTY} . /"
@@ -32,25 +31,6 @@ def options(scratch: Path) -> list[str]:
     empty = scratch / "empty"
     empty.mkdir(exist_ok=True)
     return ["--build-context", f"{_EMPTY}={empty}"]
-
-
-def users(graph_root: Path, images: Mapping[str, Iterable[str]]) -> dict[str, str | None]:
-    """Who base images run as, by name, from their IDs; None where that is not one, or not known."""
-    found = {name: {_user(graph_root, image_id) for image_id in images[name]} for name in images}
-    return {name: users.pop() if len(users) == 1 else None for name, users in found.items()}
-
-
-def _user(graph_root: Path, image_id: str) -> str | None:
-    # https://github.com/containers/storage (makeBigDataBaseName)
-    file = "=" + base64.b64encode(f"sha256:{image_id}".encode()).decode()
-    path = graph_root / "overlay-images" / image_id / file
-    try:
-        config = json.loads(path.read_bytes())["config"]
-        if config.get("OnBuild"):
-            return None  # what it adds to the Dockerfile may say USER
-        return str(config.get("User") or "root")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
 
 
 def keep(
@@ -78,7 +58,7 @@ def keep(
             before = _next_line(dockerfile, number, at)
             lines.insert(len(lines) if before is None else before - 1 + shift, _KEEP.encode())
             shift += 1
-            kept.append(Instruction(one.line, "COPY", (("from", _EMPTY),), ". /", _KEEP))
+            kept.append(Instruction(one.line, "COPY", (("from", _EMPTY),), ". /", _KEEP, _KEEP))
         stages.append(replace(stage, instructions=kept))
     changed = b"\n".join(lines)
     wanted = [one.source for stage in stages for one in stage.instructions]

@@ -33,7 +33,8 @@ class Case:
 
     `fails` is a part of what Buildah says where it must refuse; `image` is checked in the image: a
     path and the file's content. `layers`: the plain build makes them too. `more` are
-    paths that plain Buildah lacks.
+    paths that plain Buildah lacks. `plain` is what to write for plain Buildah, where it does not
+    build what `docker build` does.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Case:
     fails: str = ""
     layers: bool = False
     more: tuple[str, ...] = ()
+    plain: str = ""
 
     @property
     def docker_format(self) -> bool:
@@ -57,9 +59,16 @@ class Case:
         paths = {"context_path": self.name, "dockerfile_path": f"{self.name}/Dockerfile"}
         return paths | dict(self.request)
 
+    @property
+    def plain_path(self) -> str:
+        """The Dockerfile for plain Buildah, in the repository."""
+        path: str = self.fields["dockerfile_path"]
+        return f"{path}.plain" if self.plain else path
+
     def write(self, root: Path, words: Mapping[str, str]) -> None:
         """Write the case's files below the repository's root."""
-        files: dict[str, Content] = {self.fields["dockerfile_path"]: self.dockerfile}
+        files: dict[str, Content] = {self.plain_path: self.plain} if self.plain else {}
+        files[self.fields["dockerfile_path"]] = self.dockerfile
         for name, content in self.files.items():
             files[name[1:] if name.startswith("/") else f"{self.name}/{name}"] = content
         for name, content in files.items():
@@ -170,6 +179,9 @@ FROM @REGISTRY@/base/does-not-exist:1 AS documentation
 RUN exit 1
 FROM @BASE@ AS broken
 RUN exit 2
+FROM ${NONE} AS nameless
+FROM --platform=vax @BASE@ AS foreign
+COPY --from=99 /no /stage
 FROM @BASE@ AS used
 RUN echo used > /used
 FROM @BASE@
@@ -223,7 +235,84 @@ ENTRYPOINT ["/app", "true"]
         "FROM @BASE@\nCOPY --from=@BASE@ /bin/busybox /copied\n"
         "RUN --mount=type=bind,from=@BASE@,source=/etc,target=/mnt cp /mnt/passwd /passwd\n",
     ),
+    Case(
+        "stage-names-of-any-case",
+        """\
+FROM @BASE@ AS Builder
+RUN echo built > /built
+FROM builder AS TEST
+RUN --mount=type=bind,from=BUILDER,target=/mnt \\
+    cp /mnt/built /tested
+FROM @BASE@ AS release
+COPY --from="test" \\
+  /tested /tested
+FROM @BASE@
+RUN exit 9
+""",
+        request={"target": "Release"},
+        image={"tested": "built\n"},
+        plain="""\
+FROM @BASE@ AS builder
+RUN echo built > /built
+FROM builder AS test
+RUN --mount=type=bind,from=builder,target=/mnt cp /mnt/built /tested
+FROM @BASE@ AS Release
+COPY --from=test /tested /tested
+""",
+    ),
+    Case(
+        "names-that-are-none",
+        """\
+FROM @BASE@
+# see COPY --from=oci:/x
+COPY <<EOF /app.toml
+from = "oci:xyz"
+FROM dir:/x
+EOF
+RUN echo one \\
+    # --from=containers-storage:x
+    from=dir:/y > /said
+RUN ["touch", "/json"] <<EOF
+LABEL from="oci:/x"
+""",
+        image={"said": "one from=dir:/y\n", "app.toml": 'from = "oci:xyz"\nFROM dir:/x\n'},
+    ),
     # Arguments and environment
+    Case(
+        "names-from-variables",
+        f"""\
+FROM @BASE@ AS parent
+ARG IMAGE=@BASE@
+ENV OF=from=@BASE@
+FROM parent
+ARG LONG={"x" * 300}.gz
+ARG STEM=${{LONG%.*}} SHORT=${{LONG%.gz}}
+COPY --from=${{IMAGE}} /bin/busybox /copied
+RUN --mount=from=$IMAGE,target=/a --mount='type=bind,"from=@BASE@",target=/b' \\
+    --mount=type=bind,$OF,target=/c ls /a/bin/sh /b/bin/sh /c/bin/sh > /seen
+RUN echo "${{#STEM}} ${{#SHORT}}" > /lengths
+""",
+        image={"seen": "/a/bin/sh\n/b/bin/sh\n/c/bin/sh\n", "lengths": "300 300\n"},
+    ),
+    Case(
+        "copy-from-environment",
+        "FROM @BASE@\nENV TAG=debian\nCOPY --from=@REGISTRY@/base/busybox:$TAG /bin/sh /x\n",
+        fails="busybox:$TAG /bin/sh",
+    ),
+    Case(
+        "platform-names",
+        """\
+FROM --platform=amd64 @BASE@ AS one
+RUN echo one > /one
+FROM --platform=linux/x86_64 @BASE@ AS two
+COPY --from=one /one /two
+FROM --platform=x86-64 @BASE@ AS three
+COPY --from=two /two /three
+FROM --platform=local @BASE@
+COPY --from=three /three /four
+""",
+        image={"four": "one\n"},
+    ),
     Case(
         "arg-before-from",
         """\
@@ -380,12 +469,15 @@ RUN /bin/script > /said
         """\
 FROM @BASE@
 RUN echo $((1<<3)) > /shift; N=2; echo $((1<<N)) > /shift-n
+RUN << SPACED cat > /spaced
+text
+SPACED
 RUN echo "text <<EOF" > /quoted
 RUN echo 'a<<EOF' >> /quoted
 RUN ["/bin/sh", "-c", "cat <<EOF > /json\\ntext\\nEOF"]
 LABEL after=yes
 """,
-        image={"shift": "8\n", "quoted": "text <<EOF\na<<EOF\n"},
+        image={"shift": "8\n", "spaced": "text\n", "quoted": "text <<EOF\na<<EOF\n"},
     ),
     # Forms of instructions
     Case(
@@ -417,6 +509,16 @@ CMD echo started
         "FROM @ONBUILD-BASE@\nRUN echo own > /own\n",
         {"app.txt": "app\n"},
         image={"triggered": "triggered\n", "listing": "Dockerfile\napp.txt\n"},
+    ),
+    Case(
+        "onbuild-of-a-stage",
+        """\
+FROM @BASE@ AS parent
+ONBUILD COPY --from=@USER-BASE@ /etc/passwd /triggered
+FROM parent
+RUN test -f /triggered && echo own > /own
+""",
+        config={"OnBuild": []},
     ),
     Case(
         "continuations",
@@ -477,6 +579,14 @@ RUN echo after > /after
         image={"file.txt": "line\r\n", "one": "one\n"},
     ),
     Case("bom", b"\xef\xbb\xbfFROM @BASE@\nRUN echo one > /one\n", image={"one": "one\n"}),
+    Case(
+        "bom-escape-crlf",
+        b"\xef\xbb\xbf# escape=`\r\nFROM @BASE@ as One\r\nRUN echo one > /one && `\r\n"
+        b"    echo 'back\\' > /two\r\nFROM one\r\nCOPY --from=One `\r\n  /two /three\r\n",
+        image={"one": "one\n", "three": "back\\\n"},
+        plain="FROM @BASE@ AS one\nRUN echo one > /one && echo 'back\\' > /two\n"
+        "FROM one\nCOPY --from=one /two /three\n",
+    ),
     Case("no-final-newline", "FROM @BASE@\nRUN echo one > /one", image={"one": "one\n"}),
     Case(
         "odd-characters",

@@ -54,7 +54,7 @@ class PlainBuilds:
                 "chroot",
                 "--tls-verify=false",
                 f"--authfile={self._auth}",
-                f"--file={self._source / fields['dockerfile_path']}",
+                f"--file={self._source / case.plain_path}",
                 f"--tag={tag}",
                 *options,
                 str(self._source / fields["context_path"]),

@@ -70,6 +70,12 @@ def test_each_reason_in_one_history(builds: Builds) -> None:
     assert (given["reason"], given["dockerfile_line"]) == ("BuildArgChanged", 3)
     assert "VERSION" in given["message"]
 
+    longer = dockerfile(builds, "RUN :") + "RUN echo more\n"
+    repository.push(files | {"app/other": "changed", "Dockerfile": longer})
+    further = first_miss(builds, repository, owner=owner, build_args={"VERSION": "2"})
+    assert further is not None
+    assert (further["reason"], further["dockerfile_line"]) == ("NotBuiltBefore", 7)
+
     cleared = first_miss(builds, repository, owner=owner, clear_cache=True)
     assert cleared is not None
     assert cleared["reason"] == "CacheCleared"
@@ -89,22 +95,45 @@ def test_each_reason_in_one_history(builds: Builds) -> None:
 
 @pytest.mark.parametrize("through_stage", [False, True], ids=["directly", "through-a-stage"])
 def test_another_base_image_is_named(builds: Builds, through_stage: bool) -> None:
-    owner = f"bases-{time.monotonic_ns()}"
     base = f"{builds.cluster.registry.host}/t/base-{time.monotonic_ns()}"
+    middle = "FROM base AS middle\n" if through_stage else ""
+    found = after_a_change_of(
+        builds,
+        base,
+        f"FROM {base}:v1 AS base\n{middle}"
+        f"FROM {'middle' if through_stage else 'base'}\nRUN cat /mark\n",
+    )
+    assert found["reason"] == "BaseImageChanged"
+    assert f"{base}:v1" in found["message"]
+
+
+@pytest.mark.parametrize("through_stage", [False, True], ids=["directly", "through-a-stage"])
+def test_another_source_of_a_copy_is_named(builds: Builds, through_stage: bool) -> None:
+    base = f"{builds.cluster.registry.host}/t/base-{time.monotonic_ns()}"
+    tool = f"FROM {base}:v1 AS tool\n" if through_stage else ""
+    source = "tool" if through_stage else f"{base}:v1"
+    found = after_a_change_of(
+        builds,
+        base,
+        f"{tool}FROM {builds.cluster.base_image}\nRUN echo before\n"
+        f"COPY --from={source} /mark /mark\nRUN cat /mark\n",
+    )
+    assert found["reason"] == "SourceChanged"
+    assert found["step"] == f"COPY --from={source} /mark /mark"
+    assert source in found["message"]
+
+
+def after_a_change_of(builds: Builds, base: str, dockerfile: str) -> dict[str, Any]:
+    """The first miss of a Dockerfile that was built before `base` became another image."""
     made = builds.repository(
         {"Dockerfile": f"FROM {builds.cluster.base_image}\nARG MARK\nRUN echo $MARK > /mark\n"}
     )
     publish = {"registry_url": base.rpartition("/")[0], "image_name": base.rpartition("/")[2]}
-    middle = "FROM base AS middle\n" if through_stage else ""
-    repository = builds.repository(
-        {
-            "Dockerfile": f"FROM {base}:v1 AS base\n{middle}"
-            f"FROM {'middle' if through_stage else 'base'}\nRUN cat /mark\n"
-        }
-    )
+    repository = builds.repository({"Dockerfile": dockerfile})
+    owner = f"bases-{time.monotonic_ns()}"
+    found = None
     for mark in ("one", "two"):
         builds.run(builds.request(made, build_args={"MARK": mark}, **publish), "SUCCEEDED")
         found = first_miss(builds, repository, owner=owner)
     assert found is not None
-    assert found["reason"] == "BaseImageChanged"
-    assert f"{base}:v1" in found["message"]
+    return found

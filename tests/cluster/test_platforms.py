@@ -96,8 +96,40 @@ def test_a_failure_says_for_which_platform(builds: Builds, base: str) -> None:
 def test_a_platform_that_the_base_lacks_is_named(builds: Builds) -> None:
     request = builds.request(builds.dockerfile("RUN true"), platforms=["linux/riscv64"])
     failure = builds.run(request, "FAILED")["failure"]
-    assert failure["reason"] == "BaseImageNotFound"
+    assert (failure["reason"], failure["dockerfile_line"]) == ("BaseImageNotFound", 1)
     assert "riscv64" in failure["message"]
+
+
+def test_second_names_are_understood(builds: Builds, base: str) -> None:
+    """The Dockerfile has no base image for the node's own platform, and is not to need one."""
+    host = builds.cluster.registry.host
+    repository = builds.repository(
+        {
+            "Dockerfile": "ARG NAME=${TARGETARCH/arm64/two-platforms}\n"
+            f"FROM --platform=x86_64 {base} AS tool\nARG TARGETPLATFORM\n"
+            "RUN uname -m > /machine; echo $TARGETPLATFORM > /built-for\n"
+            f"FROM {host}/base/$NAME:1\nCOPY --from=tool /machine /built-for /\n"
+            "RUN uname -m >> /machine\n"
+        }
+    )
+    request = builds.request(
+        repository,
+        platforms=["aarch64", "linux/arm64/v8"],
+        test={"commands": ["cat /machine /built-for"]},
+    )
+    answer = builds.http.post("/mcp/checkJob", json=request, timeout=60).json()
+    assert [one for one in answer["checks"] if one["status"] == "failed"] == []
+    status = builds.run(request, "SUCCEEDED")
+    assert builds.logs(status["job_id"])["test"][1:4] == ["x86_64", "aarch64", "linux/arm64"]
+    refused = builds.http.post("/mcp/submitJob", json=request | {"platforms": ["vax"]})
+    assert refused.is_client_error
+    assert "platforms[0]" in refused.text
+
+
+def test_a_platform_that_is_none_is_named_with_its_line(builds: Builds, base: str) -> None:
+    repository = builds.repository({"Dockerfile": f"# first\nFROM --platform=vax {base}\n"})
+    failure = builds.run(builds.request(repository), "FAILED")["failure"]
+    assert (failure["reason"], failure["dockerfile_line"]) == ("DockerfileInvalid", 2)
 
 
 def _raw(builds: Builds, reference: str) -> dict[str, Any]:

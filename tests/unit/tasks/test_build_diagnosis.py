@@ -292,21 +292,6 @@ def test_diagnosis_of_a_build_that_the_runner_ends() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("image", "line"),
-    [("r/base:1", 3), ("r/base", 2), ("r/tool:1", 4), ("r/other", None)],
-)
-def test_diagnosis_of_a_base_image_has_its_line(image: str, line: int | None) -> None:
-    text = (
-        "# r/base:1\nFROM r/base AS a\nFROM r/base:1\n"
-        "RUN --mount=type=bind,from=r/tool:1,target=/t \\\n  /t/x\nCOPY --from=a / /\n"
-    )
-    why = PhaseFailed("BaseImageNotFound", f"{image}: manifest unknown")
-    failed = Written(text, parse(text, {})).at_image(why)
-    assert failed.message == why.message
-    assert failed.details.get("dockerfile_line") == line
-
-
 def test_diagnosis_memory_decides_before_the_exit_code(tmp_path: Path) -> None:
     (tmp_path / "cgroup").write_text("4:memory:/n/a.build\n0::/x\n")
     folder = tmp_path / "memory" / "n" / "a.build"

@@ -40,7 +40,6 @@ def test_nothing_is_said_of_a_good_one() -> None:
         ("FROM a:1\nADD --chown=1 app.py no.py /", 2, "'no.py'", "path"),
         ('FROM a:1\nCOPY ["no file", "/"]', 2, "'no file'", "path"),
         ("FROM a:1\nCOPY app.py", 2, "a source and a destination", "DESTINATION"),
-        ("FROM a:1\nCOPY --from=1 /x /x", 2, "no stage 1 before", "earlier"),
     ],
 )
 def test_errors_have_the_line_and_the_way_out(text: str, line: int, message: str, fix: str) -> None:
