@@ -11,21 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from controller.audit import Audit
-from controller.build import Build
-from controller.builds import Builds
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
 from controller.concurrently import concurrently
 from controller.contract.job_id import DispatchedJob, parse
 from controller.contract.log_line import utc
-from controller.current_builds import Current, CurrentBuilds
 from controller.errors import ServiceError, UnknownBuildError
 from controller.history import summary
 from controller.history.records import History
 from controller.image_removal import ImageRemoval
-from controller.metrics import Metrics
+from controller.observability.audit import Audit
+from controller.observability.metrics import Metrics
 from controller.settings import Settings
+from controller.status.build import Build
+from controller.status.builds import Builds
+from controller.status.current_builds import Current, CurrentBuilds
 
 _AT_ONCE = 4
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.errors import UnavailableError
-from controller.one_off import OneOff
 from controller.settings import Settings
+from controller.submission.one_off import OneOff
 
 _JOB, TASK = "image-cleanup", "cleanup"
 _BUILDS = 150  # job_ids that fit into one payload

@@ -13,10 +13,11 @@ from contextlib import contextmanager, nullcontext
 import uvicorn
 from starlette.types import ASGIApp
 
-from controller import __version__, app, log_format
+from controller import __version__, app
 from controller.access import exposure
 from controller.clients.consul import ConsulClient
 from controller.errors import ServiceError
+from controller.observability import log_format
 from controller.service import running
 from controller.settings import CONFIG_PREFIX, SettingError, Settings, load
 

@@ -13,19 +13,11 @@ from controller.access.credential_paths import CredentialPaths
 from controller.access.owner_rules import OwnerRules
 from controller.access.room import Room
 from controller.access.tickets import Tickets
-from controller.audit import Audit
-from controller.blocked_builds import BlockedBuilds
-from controller.builds import Builds
-from controller.check import Check
 from controller.cleanup import Cleanup
 from controller.clients.consul import ConsulClient
 from controller.clients.nomad import NomadClient
 from controller.clients.nomad_files import NomadFiles
 from controller.clients.vault import VaultClient
-from controller.current_builds import CurrentBuilds
-from controller.dispatch import Dispatch
-from controller.gauges import Gauges
-from controller.health import Health
 from controller.history.listing import HistoryList
 from controller.history.recorder import Recorder
 from controller.history.records import History
@@ -34,13 +26,21 @@ from controller.image_removal import ImageRemoval
 from controller.logs.follow import Follows
 from controller.logs.lines import Logs
 from controller.logs.stream import LogStreams
-from controller.metrics import Metrics
-from controller.one_off import OneOff
-from controller.promotion import Promotions
-from controller.rerun import Reruns
+from controller.observability.audit import Audit
+from controller.observability.gauges import Gauges
+from controller.observability.health import Health
+from controller.observability.metrics import Metrics
 from controller.settings import Settings
-from controller.waiting import Waiting
-from controller.watch import Watch
+from controller.status.blocked_builds import BlockedBuilds
+from controller.status.builds import Builds
+from controller.status.current_builds import CurrentBuilds
+from controller.status.waiting import Waiting
+from controller.status.watch import Watch
+from controller.submission.check import Check
+from controller.submission.dispatch import Dispatch
+from controller.submission.one_off import OneOff
+from controller.submission.promotion import Promotions
+from controller.submission.rerun import Reruns
 from controller.webhooks.deliveries import Deliveries
 
 

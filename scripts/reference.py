@@ -18,7 +18,7 @@ import hcl2
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from controller.metrics import Metrics  # noqa: E402
+from controller.observability.metrics import Metrics  # noqa: E402
 from controller.reference import description  # noqa: E402
 from controller.settings import Settings  # noqa: E402
 

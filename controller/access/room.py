@@ -16,10 +16,10 @@ from controller.access.owner_policy import OwnerPolicy
 from controller.access.owner_rules import OwnerRules
 from controller.clients.nomad import NomadClient
 from controller.concurrently import concurrently
-from controller.current_builds import Current, CurrentBuilds
 from controller.errors import TooManyBuildsError
 from controller.recent import Recent
 from controller.settings import Settings
+from controller.status.current_builds import Current, CurrentBuilds
 
 _AT_ONCE = 16  # calls to Nomad
 _OWNERS = 16384  # kept in memory; the owner of a build never changes

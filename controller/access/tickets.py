@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.access.callers import ADMIN, READ, Caller
-from controller.builds import Builds
 from controller.clients.consul import ConsulClient, create
 from controller.errors import (
     InvalidTicketError,
@@ -23,6 +22,7 @@ from controller.errors import (
     TooManyTicketsError,
     UnavailableError,
 )
+from controller.status.builds import Builds
 
 PREFIX = "nomad-build-service/tickets/"
 LIFE = 60  # seconds

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from controller.cli import exit_codes, output
 from controller.cli.client import CommandError
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.registry_api import RegistryApi
-from controller.tasks.signing import SIGNATURE, pre_authentication
+from controller.tasks.registries.registry_api import RegistryApi
+from controller.tasks.supply_chain.signing import SIGNATURE, pre_authentication
 
 _REFERENCE = re.compile(
     r"(?P<repository>[^@]+?)(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?\Z"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from controller.build import Build
 from controller.concurrently import concurrently
-from controller.current_builds import Current, CurrentBuilds
 from controller.history import summary
 from controller.history.query import Page, Position, Query
 from controller.history.records import History
 from controller.history.summary import Summary
+from controller.status.build import Build
+from controller.status.current_builds import Current, CurrentBuilds
 
 _AT_ONCE = 16  # calls to Nomad
 _RECORDS_AT_ONCE = 4  # whole records in memory

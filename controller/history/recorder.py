@@ -6,17 +6,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from controller.audit import Audit
-from controller.build import Build, Status
-from controller.builds import Builds
 from controller.clients import consul
 from controller.contract import image_index
 from controller.contract.job_id import DispatchedJob
-from controller.current_builds import CurrentBuilds
 from controller.errors import UnknownBuildError
 from controller.history.records import History
 from controller.logs.lines import Logs
-from controller.metrics import Metrics
+from controller.observability.audit import Audit
+from controller.observability.metrics import Metrics
+from controller.status.build import Build, Status
+from controller.status.builds import Builds
+from controller.status.current_builds import CurrentBuilds
 from controller.webhooks import marks
 from controller.webhooks.deliveries import Deliveries
 

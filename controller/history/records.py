@@ -18,7 +18,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.build import Build, from_record
 from controller.clients import consul
 from controller.clients.consul import MAX_TRANSACTION_VALUES, ConsulClient
 from controller.concurrently import concurrently
@@ -26,6 +25,7 @@ from controller.contract.log_line import utc_now
 from controller.history import summary
 from controller.history.summary import Summary
 from controller.recent import Recent
+from controller.status.build import Build, from_record
 
 PREFIX = "nomad-build-service/history/"
 REMOVED = "nomad-build-service/removed/"

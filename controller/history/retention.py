@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from controller.access.tickets import Tickets
 from controller.cleanup import Cleanup, Which
 from controller.contract.log_line import utc
-from controller.current_builds import CurrentBuilds
 from controller.errors import ServiceError
 from controller.history.records import History
 from controller.image_removal import ImageRemoval
 from controller.settings import Settings
+from controller.status.current_builds import CurrentBuilds
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 500  # builds between two looks at the list

@@ -10,8 +10,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from controller.build import Build, seconds_between
 from controller.contract import image_index
+from controller.status.build import Build, seconds_between
 
 PREFIX = "nomad-build-service/index/"
 _MESSAGE = 160  # characters

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from controller.build import Build
 from controller.clients.nomad_files import NomadFiles, log_path
 from controller.logs.excerpt import Line
+from controller.status.build import Build
 
 _PIECE = 1 << 20  # bytes read at a time, between which other work gets its turn
 

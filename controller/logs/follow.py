@@ -14,17 +14,17 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from controller.build import Build
-from controller.builds import Builds
 from controller.clients.nomad_files import NomadFiles, log_path
 from controller.contract import image_index
 from controller.contract.results import PHASES
 from controller.errors import NotFoundError, RefusedError, ServiceError, UnavailableError
 from controller.logs.buffer import LogBuffer
-from controller.metrics import Metrics
+from controller.observability.metrics import Metrics
 from controller.settings import Settings
+from controller.status.build import Build
+from controller.status.builds import Builds
+from controller.status.watch import Watch
 from controller.wakeup import Signal, wait
-from controller.watch import Watch
 
 log = logging.getLogger(__name__)
 _RECHECK = 5.0  # seconds after which a build's state is read again without a wake-up

@@ -8,8 +8,6 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controller.build import Build
-from controller.builds import Builds
 from controller.clients.nomad_files import NomadFiles
 from controller.contract.json_schema import Problem
 from controller.contract.results import PHASES
@@ -20,6 +18,8 @@ from controller.logs.excerpt import CHARACTERS_PER_TOKEN, Excerpt, Line, Search,
 from controller.logs.files import LogFiles
 from controller.logs.test_output import of_test
 from controller.settings import Settings
+from controller.status.build import Build
+from controller.status.builds import Builds
 
 _AHEAD = 64 << 10  # bytes read beyond a budget of characters: times and streams are not counted
 

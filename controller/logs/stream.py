@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.build import Build, PhaseView, Status
 from controller.clients.nomad_files import NomadFiles, log_path
 from controller.contract.log_line import parse_line, utc_now
 from controller.contract.results import PHASES
@@ -22,6 +21,7 @@ from controller.history.records import History
 from controller.logs.buffer import LogBuffer
 from controller.logs.follow import Follow, Follows
 from controller.settings import Settings
+from controller.status.build import Build, PhaseView, Status
 from controller.wakeup import wait
 
 _PIECE = 256 << 10  # bytes read from a file at a time

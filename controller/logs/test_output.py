@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from controller.build import Build
 from controller.contract.json_schema import Problem
 from controller.errors import InvalidFieldsError
 from controller.logs.excerpt import Line
 from controller.logs.files import LogFiles, Piece
+from controller.status.build import Build
 
 
 class OutputFiles(LogFiles):

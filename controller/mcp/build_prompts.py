@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import mcp_types as types
 
-from controller.build import Status
 from controller.mcp import recent, refusal
 from controller.mcp.offer import Context, Prompt, caller
 from controller.operations import BY_NAME
 from controller.service import Service
+from controller.status.build import Status
 
 _FIX = """\
 The build {job_id} of this service failed. Mend it.

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from controller.access.callers import READ, WRITE
-from controller.build import Build, Status
 from controller.contract.log_line import utc_now
 from controller.mcp import results
 from controller.mcp.offer import Context, caller
 from controller.operations import BY_NAME
 from controller.operations.operation import admit
 from controller.service import Service
+from controller.status.build import Build, Status
 
 STARTED_BY = "submitJob"
 _POLL_MS = 2000

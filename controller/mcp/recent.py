@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from controller.access.callers import Caller
-from controller.build import Status
 from controller.operations import BY_NAME
 from controller.service import Service
+from controller.status.build import Status
 
 MOST = 50
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from controller import promotion
 from controller.contract.json_schema import Problem
 from controller.errors import (
     IdempotencyConflictError,
@@ -18,6 +17,7 @@ from controller.job_config import Kind, Strict, VaultPath
 from controller.operations.documents import Answer, Failure, JobId
 from controller.operations.operation import Context, Document, Effects, Operation
 from controller.service import Service
+from controller.submission import promotion
 
 Repository = Annotated[str, Kind("image-repository", 255)]
 

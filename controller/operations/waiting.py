@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from controller import cursor, failure_view
+from controller import cursor
 from controller.errors import UnknownBuildError
 from controller.job_config import Strict
 from controller.logs.lines import Wanted
 from controller.operations.documents import Answer, Cursor, JobId, OneJob
 from controller.operations.operation import Context, Document, Effects, Operation
 from controller.service import Service
+from controller.status import failure_view
 
 _ERROR_TOKENS = 800  # of lines that look like errors
 

@@ -17,8 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from controller.audit import Audit
 from controller.errors import ForeignOriginError, MisdirectedError, ServiceError
+from controller.observability.audit import Audit
 from controller.routes.peer import asked, peer
 from controller.routes.problems import response_of
 from controller.settings import Settings

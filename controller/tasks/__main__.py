@@ -38,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if "NBS_ASKPASS" in os.environ:
-        from controller.tasks.askpass import answer
+        from controller.tasks.context.askpass import answer
 
         return answer(os.environ["NBS_ASKPASS"], arguments)
     if arguments and arguments[0] == "enter-sandbox":
-        from controller.tasks.sandbox_entry import enter
+        from controller.tasks.isolation.sandbox_entry import enter
 
         return enter(arguments[1:])
     if len(arguments) != 1 or arguments[0] not in _TASKS:

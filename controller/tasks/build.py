@@ -14,35 +14,27 @@ from typing import Any
 from controller.contract import image_index, patch
 from controller.contract.log_line import clean
 from controller.contract.patch import PATCH_LABEL
-from controller.tasks import (
-    base_digests,
-    base_images,
-    dockerfile,
-    image_configs,
-    prune,
-    reproducible,
-    rerun,
-    run_mounts,
-    sealing,
-    source_tree,
-    stage_names,
-    workdirs,
-)
-from controller.tasks.build_diagnosis import BuildDiagnosis, Written
-from controller.tasks.build_progress import BuildProgress, together
+from controller.tasks import prune, rerun
+from controller.tasks.context import source_tree
+from controller.tasks.context.git import Repository
+from controller.tasks.dockerfiles import dockerfile, reproducible, stage_names, workdirs
+from controller.tasks.dockerfiles.first_miss import FirstMiss
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
-from controller.tasks.eviction import Uses
-from controller.tasks.first_miss import FirstMiss
-from controller.tasks.git import Repository
-from controller.tasks.memory import MemoryWatch
+from controller.tasks.failures.build_diagnosis import BuildDiagnosis, Written
+from controller.tasks.failures.build_progress import BuildProgress, together
+from controller.tasks.isolation import run_mounts, sealing
+from controller.tasks.isolation.memory import MemoryWatch
+from controller.tasks.isolation.platforms import NATIVE, arguments, registration
+from controller.tasks.isolation.routes import NAME_SERVER
+from controller.tasks.isolation.run_mounts import RunMounts
+from controller.tasks.isolation.sandbox import Network, Sandbox, ulimits
+from controller.tasks.node import image_configs
+from controller.tasks.node.eviction import Uses
+from controller.tasks.node.storage import OwnerStorage, image_ids
 from controller.tasks.phase import Phase
-from controller.tasks.platforms import NATIVE, arguments, registration
 from controller.tasks.process import duration
-from controller.tasks.registry_cache import RegistryCache
-from controller.tasks.routes import NAME_SERVER
-from controller.tasks.run_mounts import RunMounts
-from controller.tasks.sandbox import Network, Sandbox, ulimits
-from controller.tasks.storage import OwnerStorage, image_ids
+from controller.tasks.registries import base_digests, base_images
+from controller.tasks.registries.registry_cache import RegistryCache
 from controller.tasks.vault import VaultSession
 
 # Older ones let a RUN step out of its chroot (CVE-2024-1753, CVE-2024-9675, double chroot).

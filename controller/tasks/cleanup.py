@@ -18,9 +18,9 @@ from typing import Any
 from controller.contract import image_names, job_id
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.node.storage import registries_env
 from controller.tasks.phase import Phase
-from controller.tasks.registry import Registry, host_of, login
-from controller.tasks.storage import registries_env
+from controller.tasks.registries.registry import Registry, host_of, login
 from controller.tasks.vault import VaultSession
 
 _SECRET = (("username", "password"),)

@@ -25,11 +25,11 @@ from controller.contract.results import (
 from controller.tasks import intermediate
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
+from controller.tasks.isolation.run_mounts import DIRECTORY
+from controller.tasks.isolation.sandbox import Sandbox
+from controller.tasks.node.storage import OwnerStorage
 from controller.tasks.phase import read_request
 from controller.tasks.phase_results import of_bounded_size, read_result
-from controller.tasks.run_mounts import DIRECTORY
-from controller.tasks.sandbox import Sandbox
-from controller.tasks.storage import OwnerStorage
 from controller.tasks.untrusted_files import directory, remove, write_json
 
 _KEPT_FIELDS = (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from controller.contract import image_names
-from controller.tasks.destinations import SECRET, destination_of
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.image_push import ImagePush
+from controller.tasks.node.storage import OwnerStorage
 from controller.tasks.phase import Phase
 from controller.tasks.phase_results import read_result
-from controller.tasks.registry import login
-from controller.tasks.storage import OwnerStorage
-from controller.tasks.tries import Tries
+from controller.tasks.registries.destinations import SECRET, destination_of
+from controller.tasks.registries.image_push import ImagePush
+from controller.tasks.registries.registry import login
+from controller.tasks.registries.tries import Tries
 from controller.tasks.vault import VaultSession
 
 

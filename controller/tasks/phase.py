@@ -22,10 +22,10 @@ from controller.contract import image_index
 from controller.contract import request as contract_request
 from controller.contract.log_line import utc
 from controller.contract.results import SCHEMA, failure
-from controller.tasks.disk import DiskFloor
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed, Stopped
-from controller.tasks.memory_limit import limited
+from controller.tasks.isolation.memory_limit import limited
+from controller.tasks.node.disk import DiskFloor
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.phase_results import of_bounded_size
 from controller.tasks.process import Deadline

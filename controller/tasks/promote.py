@@ -19,14 +19,14 @@ from typing import Any
 from controller.contract.field_error import FieldError
 from controller.contract.fields import FORMATS
 from controller.contract.patch import PATCH_LABEL
-from controller.tasks.destinations import SECRET, destination_of
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.node.storage import registries_env
 from controller.tasks.phase import Phase
-from controller.tasks.registry import Registry, host_of, login
-from controller.tasks.storage import registries_env
-from controller.tasks.tagging import Tagging
-from controller.tasks.tries import Tries
+from controller.tasks.registries.destinations import SECRET, destination_of
+from controller.tasks.registries.registry import Registry, host_of, login
+from controller.tasks.registries.tagging import Tagging
+from controller.tasks.registries.tries import Tries
 from controller.tasks.vault import VaultSession
 
 _FIELDS = {

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controller.tasks import eviction
 from controller.tasks.environment import TaskEnvironment
+from controller.tasks.isolation.sandbox import Sandbox
+from controller.tasks.node import eviction
+from controller.tasks.node.storage import containers, tool_env
 from controller.tasks.process import Deadline
-from controller.tasks.sandbox import Sandbox
-from controller.tasks.storage import containers, tool_env
 
 _DEAD_AFTER = 900
 _MEASURE_SECONDS = 300

@@ -12,18 +12,18 @@ from typing import Any
 
 from controller.contract.image_index import FIELD as IMAGE_INDEX
 from controller.contract.patch import default_tag
-from controller.tasks.attestations import Attestations
-from controller.tasks.destinations import Destination, destinations
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.image_push import ImagePush
-from controller.tasks.joined_index import JoinedIndex
+from controller.tasks.node.storage import OwnerStorage
 from controller.tasks.phase import Phase
 from controller.tasks.phase_results import read_result
-from controller.tasks.registry import login
-from controller.tasks.registry_api import Manifest
-from controller.tasks.storage import OwnerStorage
-from controller.tasks.tagging import Tagging
-from controller.tasks.tries import Tries
+from controller.tasks.registries.destinations import Destination, destinations
+from controller.tasks.registries.image_push import ImagePush
+from controller.tasks.registries.joined_index import JoinedIndex
+from controller.tasks.registries.registry import login
+from controller.tasks.registries.registry_api import Manifest
+from controller.tasks.registries.tagging import Tagging
+from controller.tasks.registries.tries import Tries
+from controller.tasks.supply_chain.attestations import Attestations
 from controller.tasks.vault import VaultSession
 
 

@@ -8,9 +8,9 @@ Fills `problem` where it may not.
 from __future__ import annotations
 
 from controller.contract.results import failure
-from controller.tasks.destinations import destinations
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
+from controller.tasks.registries.destinations import destinations
 from controller.tasks.vault import VaultSession
 
 

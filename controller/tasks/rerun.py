@@ -6,14 +6,14 @@ tag names there, so that a digest which got into that build's results by a trick
 
 from __future__ import annotations
 
-from controller.tasks import base_images
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
+from controller.tasks.isolation.platforms import NATIVE
+from controller.tasks.isolation.sandbox import Sandbox
+from controller.tasks.node.storage import OwnerStorage
 from controller.tasks.phase import Phase
-from controller.tasks.platforms import NATIVE
 from controller.tasks.process import duration
-from controller.tasks.registry import Registry, host_of, login
-from controller.tasks.sandbox import Sandbox
-from controller.tasks.storage import OwnerStorage
+from controller.tasks.registries import base_images
+from controller.tasks.registries.registry import Registry, host_of, login
 from controller.tasks.vault import VaultSession
 
 _SECRET = (("username", "password"),)

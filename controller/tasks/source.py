@@ -16,15 +16,17 @@ from typing import Any
 
 from controller.contract.reasons import REASONS
 from controller.contract.results import failure
-from controller.tasks import dockerfile, run_mounts, source_tree, stage_names
 from controller.tasks.build import GIT_SECRET, PULL_SECRET
+from controller.tasks.context import source_tree
+from controller.tasks.context.git import Repository
+from controller.tasks.dockerfiles import dockerfile, stage_names
+from controller.tasks.dockerfiles.lint import Finding, lint
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.git import Repository
-from controller.tasks.lint import Finding, lint
+from controller.tasks.isolation import run_mounts
+from controller.tasks.isolation.platforms import NATIVE
+from controller.tasks.node.storage import registries_env
 from controller.tasks.phase import Phase
-from controller.tasks.platforms import NATIVE
-from controller.tasks.registry import Registry, login
-from controller.tasks.storage import registries_env
+from controller.tasks.registries.registry import Registry, login
 from controller.tasks.vault import VaultSession
 
 _MOST_FILES = 20_000

@@ -14,18 +14,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from controller.contract import image_index
-from controller.tasks import bill_of_materials, sealing
 from controller.tasks.environment import TaskEnvironment
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
-from controller.tasks.memory import MemoryWatch
-from controller.tasks.memory_limit import limited
+from controller.tasks.failures.tested_command import TestedCommand, all_of
+from controller.tasks.isolation import sealing
+from controller.tasks.isolation.memory import MemoryWatch
+from controller.tasks.isolation.memory_limit import limited
+from controller.tasks.isolation.platforms import registration
+from controller.tasks.isolation.sandbox import Network, Sandbox, ulimits
+from controller.tasks.node.storage import OwnerStorage
 from controller.tasks.phase import Phase, read_request
 from controller.tasks.phase_results import read_result
-from controller.tasks.platforms import registration
 from controller.tasks.process import Deadline, duration
-from controller.tasks.sandbox import Network, Sandbox, ulimits
-from controller.tasks.storage import OwnerStorage
-from controller.tasks.tested_command import TestedCommand, all_of
+from controller.tasks.supply_chain import bill_of_materials
 
 # Failures of one command, after which the others can still be tried (test.keep_going).
 _OF_ONE = ("TestFailed", "TestCommandNotFound", "OutOfMemory", "PlatformUnavailable")

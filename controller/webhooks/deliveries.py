@@ -17,7 +17,7 @@ from controller.clients.vault import Found, VaultClient
 from controller.contract.webhook_fields import WebhookUrl, parse_url
 from controller.errors import ServiceError
 from controller.history.records import History, Record
-from controller.metrics import Metrics
+from controller.observability.metrics import Metrics
 from controller.settings import Settings
 from controller.wakeup import Signal, wait
 from controller.webhook_addresses import parse_allowed, refusal

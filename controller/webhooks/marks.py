@@ -17,12 +17,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from controller.build import Build, Status
 from controller.clients import consul
 from controller.clients.consul import ConsulClient
 from controller.contract.webhook_fields import parse_url
 from controller.history.records import WEBHOOK_ENDS, WEBHOOKS
 from controller.recent import Recent
+from controller.status.build import Build, Status
 
 _SCHEMA = 1
 EVENTS = {

@@ -60,8 +60,8 @@ def before_a_build(cluster: Cluster, tmp: Path, storage: Path, megabytes: int) -
     code = (
         "import json, sys\n"
         "from controller.tasks import environment, prune\n"
-        "from controller.tasks.sandbox import Sandbox\n"
-        "from controller.tasks.storage import tool_env\n"
+        "from controller.tasks.isolation.sandbox import Sandbox\n"
+        "from controller.tasks.node.storage import tool_env\n"
         "here = environment.read()\n"
         "sandbox = Sandbox(tool_env(here.task_dir), driver=here.driver)\n"
         "pruning = prune.Pruning(here, sandbox)\n"

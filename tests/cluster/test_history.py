@@ -18,12 +18,12 @@ from builds import Builds, eventually, nomad_job_id
 from controllers import Serving, serving
 
 from cluster.cluster import Cluster
-from controller.build import Build, PhaseView, Status
 from controller.clients.consul import ConsulClient
 from controller.contract.log_line import utc
 from controller.history import summary
 from controller.history.records import PREFIX, History, Record, encode
 from controller.settings import load
+from controller.status.build import Build, PhaseView, Status
 from controller.webhooks import marks
 
 MANY = 1000

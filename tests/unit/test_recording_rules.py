@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from controller.metrics import Metrics
+from controller.observability.metrics import Metrics
 
 RULES = Path(__file__).parents[2] / "nomad" / "prometheus" / "recording_rules.yml"
 OURS = re.compile(r"\b(?!job\b)[a-z]+(?:_[a-z]+)+\b(?!\s*\()")

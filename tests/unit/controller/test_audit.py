@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.access.callers import READ, Caller
-from controller.audit import Audit
 from controller.errors import ServiceError, UnknownBuildError
-from controller.log_format import OneLine, configure
+from controller.observability.audit import Audit
+from controller.observability.log_format import OneLine, configure
 
 CALLER = Caller("somebody", frozenset({READ}), "team-a")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from controller.build_class import by_architecture, choose
 from controller.errors import InvalidFieldsError
 from controller.settings import BuildClass
+from controller.submission.build_class import by_architecture, choose
 
 PARENTS = {
     "image-build": BuildClass("default", cpu=1000, memory=2048, disk=4096),

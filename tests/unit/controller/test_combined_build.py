@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from controller.build import Build, Status
-from controller.combined_build import Other, combine
 from controller.contract.results import failure
+from controller.status.build import Build, Status
+from controller.status.combined_build import Other, combine
 
 OWN, THEIRS = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 INDEX = "sha256:" + "3" * 64

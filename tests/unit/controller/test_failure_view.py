@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from controller import failure_view
-from controller.build import Build, Status
 from controller.contract.reasons import REASONS
 from controller.contract.results import failure
+from controller.status import failure_view
+from controller.status.build import Build, Status
 
 
 @pytest.mark.parametrize("reason", REASONS)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.build import Build, Status, from_record
 from controller.contract.results import PHASES, failure
-from controller.fold import Facts, deciding_allocation, fold, is_over, outcome_counts
+from controller.status.build import Build, Status, from_record
+from controller.status.fold import Facts, deciding_allocation, fold, is_over, outcome_counts
 
 T0, T1, T2 = "2026-11-23T02:00:00Z", "2026-11-23T02:00:03.5Z", "2026-11-23T02:00:05Z"
 DIGEST = "sha256:" + "a" * 64

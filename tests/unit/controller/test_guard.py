@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from controller.audit import Audit
+from controller.observability.audit import Audit
 from controller.routes.guard import Guard
 from controller.settings import load
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.build import Build, Status
 from controller.contract import moments
 from controller.contract.amounts import age
 from controller.contract.field_error import FieldError
@@ -19,6 +18,7 @@ from controller.errors import MalformedRequestError
 from controller.history import summary
 from controller.history.query import Page, Position, Query, position
 from controller.history.summary import Summary
+from controller.status.build import Build, Status
 
 BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
 SUMMARIES = st.lists(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from controller import intermediate
-from controller.build import Build, Status
+from controller.status import intermediate
+from controller.status.build import Build, Status
 
 KEPT = {
     "reference": "registry.example.com:5000/kept:default.image-build.1-a",

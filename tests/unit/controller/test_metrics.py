@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from controller.build import Build, PhaseView, Status
-from controller.metrics import Metrics
+from controller.observability.metrics import Metrics
+from controller.status.build import Build, PhaseView, Status
 
 VIEWS = {
     "build": PhaseView("succeeded", "2026-11-23T05:00:04.000Z", duration_seconds=2.0),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.node_capacity import Need, impossible, need_of
+from controller.status.node_capacity import Need, impossible, need_of
 
 
 def task(cpu: int, memory: int, hook: str | None = None) -> dict[str, Any]:

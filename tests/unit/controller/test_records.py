@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import cursor
-from controller.build import Build, Status
 from controller.contract.results import PHASES
 from controller.cursor import Cursor
 from controller.errors import MalformedRequestError
 from controller.history.records import encode
+from controller.status.build import Build, Status
 
 
 @given(st.uuids(), st.sampled_from(PHASES), st.integers(0, 10**14))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controller import split_request
 from controller.contract import request
+from controller.submission import split_request
 
 DOCUMENT = request.normalise(
     {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.tasks.askpass import answer, write_answers
+from controller.tasks.context.askpass import answer, write_answers
 from controller.tasks.errors import PhaseFailed
 
 CREDENTIAL = {"username": "u", "password": "p w"}

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from controller.contract.reasons import REASONS
-from controller.tasks.build_diagnosis import BuildDiagnosis, Written
-from controller.tasks.build_progress import BuildProgress
-from controller.tasks.dockerfile import parse
+from controller.tasks.dockerfiles.dockerfile import parse
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.memory import MemoryWatch
-from controller.tasks.platforms import NATIVE
+from controller.tasks.failures.build_diagnosis import BuildDiagnosis, Written
+from controller.tasks.failures.build_progress import BuildProgress
+from controller.tasks.isolation.memory import MemoryWatch
+from controller.tasks.isolation.platforms import NATIVE
 from controller.tasks.redaction import Redactor
 
 DOCKERFILE = """FROM base AS made

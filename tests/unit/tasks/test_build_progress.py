@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from controller.tasks.build_progress import BuildProgress
-from controller.tasks.dockerfile import parse
+from controller.tasks.dockerfiles.dockerfile import parse
+from controller.tasks.failures.build_progress import BuildProgress
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline, run
 from controller.tasks.redaction import Redactor

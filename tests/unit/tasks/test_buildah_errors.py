@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks.buildah_errors import at_fault, own_words, plain, ran, reason_of
-from controller.tasks.dockerfile import parse
+from controller.tasks.dockerfiles.dockerfile import parse
+from controller.tasks.failures.buildah_errors import at_fault, own_words, plain, ran, reason_of
 
 
 def at(quoted: str, words: str) -> str:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from controller.tasks.disk import DiskFloor
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.node.disk import DiskFloor
 
 
 def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **values: int) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.tasks import bill_of_materials, environment, test
+from controller.tasks import environment, test
 from controller.tasks.errors import PhaseFailed
 from controller.tasks.phase import Phase
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline
 from controller.tasks.redaction import Redactor
+from controller.tasks.supply_chain import bill_of_materials
 from controller.tasks.untrusted_files import directory, write_json
 
 BUILT = {

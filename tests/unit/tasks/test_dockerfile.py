@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks import platforms
-from controller.tasks.dockerfile import parse
+from controller.tasks.dockerfiles.dockerfile import parse
 from controller.tasks.errors import PhaseFailed
+from controller.tasks.isolation import platforms
 
 
 def lines(text: str, **build_args: str) -> list[tuple[int, str]]:

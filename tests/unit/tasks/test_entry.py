@@ -22,7 +22,7 @@ def imported(module: str) -> set[str]:
     return set(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split())
 
 
-@pytest.mark.parametrize("module", ["askpass", "sandbox_entry", "__main__"])
+@pytest.mark.parametrize("module", ["context.askpass", "isolation.sandbox_entry", "__main__"])
 def test_what_is_waited_for_imports_little(module: str) -> None:
     assert imported(f"controller.tasks.{module}") & _SLOW == set()
 

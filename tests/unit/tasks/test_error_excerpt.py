@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks.error_excerpt import LEFT_OUT, ErrorExcerpt
+from controller.tasks.failures.error_excerpt import LEFT_OUT, ErrorExcerpt
 
 
 def excerpt(lines: list[str]) -> list[str]:

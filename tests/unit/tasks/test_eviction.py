@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from controller.tasks.eviction import Uses, forget, oldest, stored
+from controller.tasks.node.eviction import Uses, forget, oldest, stored
 
 SIZES = {"base": 100, "a1": 10, "a2": 20, "b1": 30}
 

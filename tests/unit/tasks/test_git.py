@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from controller.tasks import environment
+from controller.tasks.context.git import Repository
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.git import Repository
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline
 from controller.tasks.redaction import Redactor

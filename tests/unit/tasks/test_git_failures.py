@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.contract.reasons import REASONS
-from controller.tasks import git_failures
+from controller.tasks.failures import git_failures
 
 _NO_CONNECTION = "fatal: Could not read from remote repository."
 _TO = "fatal: unable to access 'https://git.example.com/a/b/': "

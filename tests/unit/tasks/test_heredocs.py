@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks.heredocs import Heredoc, LexError, TooDeepError, following
+from controller.tasks.dockerfiles.heredocs import Heredoc, LexError, TooDeepError, following
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.tasks import image_configs
+from controller.tasks.node import image_configs
 
 ABSENT = "cd" * 32
 

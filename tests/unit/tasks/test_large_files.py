@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.tasks import large_files
+from controller.tasks.context import large_files
 from controller.tasks.errors import PhaseFailed
 
 

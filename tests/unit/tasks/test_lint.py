@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks import dockerfile, ignore
+from controller.tasks.context import ignore
+from controller.tasks.dockerfiles import dockerfile
+from controller.tasks.dockerfiles.lint import Finding, lint
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.lint import Finding, lint
 
 FILES = {"app.py", "lib/a.py", "lib/b.txt", "docs/readme.md"}
 

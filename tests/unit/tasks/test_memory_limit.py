@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from controller.tasks import memory_limit
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.memory_limit import limited
+from controller.tasks.isolation import memory_limit
+from controller.tasks.isolation.memory_limit import limited
 from controller.tasks.process import Deadline, run
 
 ENV = {"PATH": os.environ["PATH"]}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controller.tasks.process_tree import descendants
+from controller.tasks.isolation.process_tree import descendants
 
 # Each waits for the next; the last says who it is.
 _CHAIN = """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.tasks.diagnosis import pull_failure, push_failure
-from controller.tasks.registry_errors import last, pull_reason, push_reason
+from controller.tasks.failures.diagnosis import pull_failure, push_failure
+from controller.tasks.failures.registry_errors import last, pull_reason, push_reason
 
 PASSING = (
     'pinging container registry r: Get "https://r/v2/": dial tcp: lookup r: no such host',

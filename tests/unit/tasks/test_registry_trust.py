@@ -13,8 +13,8 @@ import pytest
 
 from cluster.certificates import Authority
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.registry_api import RegistryApi
-from controller.tasks.tries import Transient
+from controller.tasks.registries.registry_api import RegistryApi
+from controller.tasks.registries.tries import Transient
 
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from controller.tasks import disk
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.routes import batch
+from controller.tasks.isolation.routes import batch
+from controller.tasks.node import disk
 
 
 def test_routes_close_near_ranges_and_the_hosts_own_addresses() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks.shell_chain import commands, failed, script
+from controller.tasks.failures.shell_chain import commands, failed, script
 
 CHAIN = "apt-get update && apt-get install -y curl && pip install -r r.txt && make all"
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks import dockerfile
+from controller.tasks.dockerfiles import dockerfile
+from controller.tasks.dockerfiles.instructions import read
+from controller.tasks.dockerfiles.stage_names import as_declared
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.instructions import read
-from controller.tasks.stage_names import as_declared
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks.substitution import SubstitutionError, TooLongError, expand
+from controller.tasks.dockerfiles.substitution import SubstitutionError, TooLongError, expand
 
 VALUES = {"X": "value", "E": "", "F": "archive.tar.gz", "P": "a/b/a/c", "L": "x" * 5000 + ".gz"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from controller.tasks.errors import PhaseFailed
-from controller.tasks.memory import MemoryWatch
-from controller.tasks.tested_command import TestedCommand, all_of
+from controller.tasks.failures.tested_command import TestedCommand, all_of
+from controller.tasks.isolation.memory import MemoryWatch
 
 
 def ended(argv: list[str], code: int, *lines: str) -> tuple[TestedCommand, PhaseFailed]:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.tasks import tries
 from controller.tasks.errors import DeadlinePassed, PhaseFailed
 from controller.tasks.phase_log import PhaseLog
 from controller.tasks.process import Deadline
 from controller.tasks.redaction import Redactor
-from controller.tasks.stalling import StallGuard
-from controller.tasks.tries import Transient, Tries, passing
+from controller.tasks.registries import tries
+from controller.tasks.registries.stalling import StallGuard
+from controller.tasks.registries.tries import Transient, Tries, passing
 
 
 @pytest.fixture

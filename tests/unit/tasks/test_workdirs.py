@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tasks import dockerfile, source_tree, workdirs
-from controller.tasks.instructions import read
+from controller.tasks.context import source_tree
+from controller.tasks.dockerfiles import dockerfile, workdirs
+from controller.tasks.dockerfiles.instructions import read
 
 KEEP = b"COPY --from=nbs-workdir . /"
 BASE = "FROM registry.example/base:1\n"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.build import Build, Status
 from controller.contract.results import failure
 from controller.history.records import Record
+from controller.status.build import Build, Status
 from controller.webhooks import message, plan
 from controller.webhooks.marks import Mark, decode, mark_of, wanted
 

@@ -1,0 +1,1 @@
+"""From a request to a job in Nomad: which class, which builds, dispatched or found."""

@@ -1,0 +1,1 @@
+"""Dockerfiles: read as Buildah reads them, and checked before they are built."""

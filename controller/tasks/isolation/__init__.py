@@ -1,0 +1,1 @@
+"""What keeps untrusted code apart: namespaces, networks, limits, emulation."""

@@ -1,0 +1,1 @@
+"""Registries: pulling, pushing, tagging, and the layer cache in one."""

@@ -1,0 +1,1 @@
+"""What is published beside an image: provenance, bill of materials, signatures."""
