@@ -105,7 +105,8 @@ class Sandbox:
             ) from error
         except OSError as error:
             raise PhaseFailed("NodeNotPrepared", f"unshare cannot be run: {error}") from error
-        if code and "failed to execute" in said:  # unshare's words: the namespaces are there
+        # unshare's words: the namespaces are there. Of newuidmap it says so where they are not.
+        if code and f"failed to execute {argv[0]}:" in said:
             raise PhaseFailed("NodeNotPrepared", f"{argv[0]} cannot be run: {said.strip()}")
         if code:
             message = f"{argv[0]} cannot be run in a namespace: {said.strip()}"
