@@ -30,7 +30,9 @@ from controller.tasks.supply_chain import bill_of_materials
 
 # Failures of one command, after which the others can still be tried (test.keep_going).
 _OF_ONE = ("TestFailed", "TestCommandNotFound", "OutOfMemory", "PlatformUnavailable")
-_POLL = 0.01  # seconds; a result appears once in a build, and inotify is not in the library
+# Seconds between looks for the build's result (inotify is not in the library): the longer it takes,
+# the less a moment more matters, and the more looking takes from it.
+_POLL, _LONGEST_POLL, _POLL_SHARE = 0.01, 0.1, 0.002
 
 
 def read(environment: TaskEnvironment) -> dict[str, Any]:
@@ -70,11 +72,13 @@ def work(phase: Phase) -> str:
 
 def _await_build(phase: Phase) -> dict[str, Any]:
     """The build's result, as soon as it is there. Ends by a signal if the build task died."""
+    begun = time.monotonic()
     while True:
         result = read_result(phase.environment, "build")
         if result is not None:
             return result
-        time.sleep(_POLL)
+        waited = time.monotonic() - begun
+        time.sleep(min(max(_POLL, _POLL_SHARE * waited), _LONGEST_POLL))
 
 
 @dataclass(frozen=True, slots=True)
