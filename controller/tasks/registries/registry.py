@@ -97,39 +97,38 @@ class Registry:
 
         The manifest's bytes decide and not a header, which the registry could fill in as it likes.
         """
-        lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        program = Program(
-            ["skopeo", "inspect", "--raw", "--authfile", self._authfile, f"docker://{reference}"],
-            env=self._env,
-        )
-        raw, code = program.read_all(lambda text: lines["stderr"].append(text), self._deadline)
-        if code:
-            raise diagnosis.push_failure(reference, lines["stderr"])
+        raw, complaint = self._inspect(reference, "--raw")
+        if complaint is not None:
+            raise diagnosis.push_failure(reference, complaint)
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
     def labels(self, repository: str, digest: str) -> dict[str, Any]:
         """The labels of an image; of a list of images, those of all of them together."""
         reference = f"{repository}@{digest}"
-        listed = self._inspect(reference, "--raw").get("manifests")
+        listed = self._document(reference, "--raw").get("manifests")
         if listed is None:
-            return dict(
-                (self._inspect(reference, "--config").get("config") or {}).get("Labels") or {}
-            )
+            config = self._document(reference, "--config").get("config") or {}
+            return dict(config.get("Labels") or {})
         found: dict[str, Any] = {}
         for one in listed:
             found |= self.labels(repository, one["digest"])
         return found
 
-    def _inspect(self, reference: str, what: str) -> dict[str, Any]:
+    def _document(self, reference: str, what: str) -> dict[str, Any]:
+        raw, complaint = self._inspect(reference, what)
+        if complaint is not None:
+            raise diagnosis.push_failure(reference, complaint)
+        return dict(json.loads(raw))
+
+    def _inspect(self, reference: str, what: str) -> tuple[bytes, list[str] | None]:
+        """What skopeo shows of a reference, and what it says instead where it cannot."""
         said: list[str] = []
         program = Program(
             ["skopeo", "inspect", what, "--authfile", self._authfile, f"docker://{reference}"],
             env=self._env,
         )
         raw, code = program.read_all(said.append, self._deadline)
-        if code:
-            raise diagnosis.push_failure(reference, said)
-        return dict(json.loads(raw))
+        return raw, said if code else None
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository; none where it does not exist. Raises PhaseFailed."""
@@ -158,13 +157,8 @@ class Registry:
 
     def unreachable(self, image: str) -> PhaseFailed | None:
         """Why an image's manifest cannot be had from its registry; None where it can."""
-        said: list[str] = []
-        program = Program(
-            ["skopeo", "inspect", "--raw", "--authfile", self._authfile, f"docker://{image}"],
-            env=self._env,
-        )
-        _, code = program.read_all(said.append, self._deadline)
-        return diagnosis.pull_failure(image, said) if code else None
+        _, complaint = self._inspect(image, "--raw")
+        return None if complaint is None else diagnosis.pull_failure(image, complaint)
 
     def verify(self, reference: str, digest: str) -> None:
         """Check that a tag names `digest` in the registry. Raises PhaseFailed(DigestMismatch)."""
